@@ -153,12 +153,15 @@ type Unit struct {
 	// Events[0] is the unit's own sweep. Events[k], k >= 1, runs when the k-th
 	// message of a microbatch has come from the unit above.
 	Events []Task
-	// Sends[k] is the gradient that Events[k] leaves for the unit below, or
-	// None.
-	Sends  []ValueID
-	Update Task
-	In     ValueID // Images or the Map of the unit below (or relayed)
-	Out    ValueID // the Map passed on; None at the top
+	// Sends[k] are the gradients that Events[k] leaves for the unit below; one
+	// message tells of them all. Empty where there is nothing to send.
+	Sends  [][]ValueID
+	Update Task // runs once per batch, micro being the batch's number
+	// Publish copies tied weights for the neighbour; it runs before the first
+	// batch and after every Update, micro being the coming batch's number.
+	Publish Task
+	In      ValueID // Images or the Map of the unit below (or relayed)
+	Out     ValueID // the Map passed on; None at the top
 	// Losses are the loss values of the unit and of its watches, with names.
 	Losses []Loss
 }
@@ -175,19 +178,21 @@ type Loss struct {
 
 // Param is a trained tensor (or a running statistic) by name.
 type Param struct {
-	// Name is what export and checkpoints call it: "layer1.0.conv1.weight" for
-	// an encoder stage, "mid/proj.fc1.weight" for a decoder's.
-	Name  string
-	Stage string // the stage's name, or "unit/decoder"
-	Layer string // ".loco" layer name within the stage
-	Unit  int    // that owns and updates it
-	Kind  Kind   // Weight or Statistic
-	Value ValueID
-	Grad  ValueID // None for statistics
-	State []ValueID
-	Init  Init
-	Decay bool // weight decay and trust ratio apply
-	Range diag.Range
+	// Name is what checkpoints and messages call it: "s1.0.conv1.weight" for an
+	// encoder stage, "mid/proj.fc1.weight" for a decoder's.
+	Name string
+	// Export is the name in exported files, "" for what is not exported.
+	Export string
+	Stage  string // the stage's name, or "unit/decoder"
+	Layer  string // ".loco" layer name within the stage
+	Unit   int    // that owns and updates it
+	Kind   Kind   // Weight or Statistic
+	Value  ValueID
+	Grad   ValueID // None for statistics
+	State  []ValueID
+	Init   Init
+	Decay  bool // weight decay and trust ratio apply
+	Range  diag.Range
 }
 
 // Init says how a parameter starts.
