@@ -47,9 +47,19 @@ type Stage struct {
 	Range   diag.Range
 	In, Out Shape
 	Layers  []*Layer
-	Tie     Tying // Shared, or Upper where an overlap says so
+	Of      string // the written stage this is a part of, after first=; else ""
+	Tie     Tying  // Shared, or Upper where an overlap says so
 	// Overlap is the place of the overlap line; zero where one unit holds it.
 	Overlap diag.Range
+}
+
+// Label is the prefix of the names of the stage's weights: the stage as it
+// was written, which for the rest of a stage cut by first= is the whole one.
+func (s *Stage) Label() string {
+	if s.Of != "" {
+		return s.Of
+	}
+	return s.Name
 }
 
 // LayerKind is the kind of a layer.
@@ -79,6 +89,10 @@ type Layer struct {
 	// torch style: "0.conv1", "1.downsample.0", "bn1". Weights add ".weight",
 	// ".bias", ".running_mean", ".running_var". Empty for layers without any.
 	Name string
+
+	// Export is the prefix in exported files, the stage's and the line's `as`
+	// applied: "conv1", "layer1.0.conv1". Decoders have none.
+	Export string
 
 	KH, KW   int  // conv, pool: window; 0 for a pool of the whole map
 	Stride   int  // conv, pool
