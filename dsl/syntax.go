@@ -16,9 +16,15 @@ type File struct {
 //	unit low = s1 -> s2 : proj { lr 0.5 }
 //	~~~~ ~~~~~~~~~~~~~~~~~~~~~ ~~~~~~~~~~
 //	Word Args                  Block
+//
+// A statement that is a call, such as basic(2*width, stride=2), has the call
+// in Call and the call's name in Word; Args holds what follows the closing
+// parenthesis. A word that a blank parts from "(" is no call: its first
+// argument is a *Paren.
 type Statement struct {
 	Range diag.Range // from the word to the end of the last argument or block
 	Word  Name
+	Call  *Call // nil where the word is not directly followed by "("
 	Args  []Arg
 	Block *Block // nil where none was written
 }
