@@ -1,0 +1,276 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// DefaultAddr is where a run listens unless told otherwise: loopback, so that
+// nothing is shown to the network unasked.
+const DefaultAddr = "127.0.0.1:9464"
+
+// portsTried is how many ports from the default one on are tried.
+const portsTried = 100
+
+// The server's limits.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 64 << 10
+	maxConnections    = 64
+	maxInFlight       = 4
+	closeTimeout      = time.Second
+)
+
+// ServeOptions says where to listen and whom to ask. Its functions are called
+// from the server's goroutines.
+type ServeOptions struct {
+	Set *Set
+	// Addr is "host:port"; empty: DefaultAddr. Port 0 takes any free port.
+	Addr string
+	// Default says that Addr is nobody's wish: where its port is busy, the next
+	// free one is taken. It is implied by an empty Addr.
+	Default bool
+	Ready   func() bool  // true after the first step; nil: always ready
+	Healthy func() error // the watchdog's finding; nil: always healthy
+	Page    func() Page  // what the live page shows; nil: nothing yet
+	Log     func(string) // the server's own troubles; nil: dropped
+}
+
+// Server is a listening endpoint.
+type Server struct {
+	// URL is the root page's address, such as "http://127.0.0.1:9464/".
+	URL string
+	// Moved says that the default port was busy and another one is in use.
+	Moved bool
+	// Warning is not empty where others than this machine can read the
+	// endpoint.
+	Warning string
+
+	http *http.Server
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// Serve listens and answers until ctx ends or Close is called. A busy address
+// that was asked for is an error that names it; the caller's mistake, not the
+// run's.
+func Serve(ctx context.Context, o ServeOptions) (*Server, error) {
+	if o.Addr == "" {
+		o.Addr, o.Default = DefaultAddr, true
+	}
+	l, moved, err := listen(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s := &Server{
+		URL:     rootURL(l.Addr()),
+		Moved:   moved,
+		Warning: warning(l.Addr()),
+		http:    newHTTP(o),
+		stop:    stop,
+	}
+	s.done.Go(func() { s.serve(newDoor(l, maxConnections), o) })
+	s.done.Go(func() {
+		<-ctx.Done()
+		s.shutdown()
+	})
+	return s, nil
+}
+
+// Close stops listening, gives running answers a second and ends every
+// goroutine of the server. It may be called more than once.
+func (s *Server) Close() {
+	if s == nil {
+		return
+	}
+	s.stop()
+	s.done.Wait()
+}
+
+func (s *Server) serve(l net.Listener, o ServeOptions) {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		o.Set.Error("metrics")
+		o.log(fmt.Sprintf("metrics endpoint %s stopped: %v", s.URL, err))
+	}
+}
+
+func (s *Server) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // nothing is left to tell about a connection we drop
+	}
+}
+
+func (o ServeOptions) log(text string) {
+	if o.Log != nil {
+		o.Log(text)
+	}
+}
+
+func newHTTP(o ServeOptions) *http.Server {
+	return &http.Server{
+		Handler:           Handler(o),
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(logWriter{o}, "", 0),
+		ConnContext:       withGuest,
+	}
+}
+
+// logWriter turns the log lines of net/http and promhttp into calls of Log.
+type logWriter struct{ o ServeOptions }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.o.log("metrics endpoint: " + strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+func listen(ctx context.Context, o ServeOptions) (l net.Listener, moved bool, err error) {
+	host, port, err := splitAddr(o.Addr)
+	if err != nil {
+		return nil, false, err
+	}
+	tries := 1
+	if o.Default {
+		tries = portsTried
+	}
+	for i := 0; i < tries && port+i <= 65535; i++ {
+		var c net.ListenConfig
+		l, err = c.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port+i)))
+		if err == nil {
+			return l, i > 0, nil
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, false, fmt.Errorf("metrics endpoint: %w", err)
+		}
+	}
+	if o.Default {
+		return nil, false, fmt.Errorf("metrics endpoint: the %d ports from %s on are all in use: %w", tries, o.Addr, err)
+	}
+	return nil, false, fmt.Errorf("metrics endpoint: %s is in use; choose another with --listen, or leave --listen out for the next free port: %w", o.Addr, err)
+}
+
+func splitAddr(addr string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, fmt.Errorf("metrics endpoint: %q is not host:port: %w", addr, err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil || port < 0 || port > 65535 {
+		return "", 0, fmt.Errorf("metrics endpoint: %q: the port is a number from 0 to 65535", addr)
+	}
+	return host, port, nil
+}
+
+// rootURL is an address that works on this machine, also where the server
+// listens on all interfaces.
+func rootURL(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return "http://" + a.String() + "/"
+	}
+	host := t.IP.String()
+	if t.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(t.Port)) + "/"
+}
+
+func warning(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok || t.IP.IsLoopback() {
+		return ""
+	}
+	return fmt.Sprintf("the metrics endpoint listens on %s: whoever reaches this machine can read the run's losses, without a password", t)
+}
+
+// Handler answers the four paths. GET and HEAD only; a panic in a function of
+// the options becomes an error 500 and is counted.
+func Handler(o ServeOptions) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", metricsHandler(o))
+	mux.HandleFunc("/healthz", o.healthz)
+	mux.HandleFunc("/readyz", o.readyz)
+	page := pageTemplate()
+	mux.HandleFunc("/{$}", func(w http.ResponseWriter, _ *http.Request) { o.page(w, page) })
+	return guard(o, mux)
+}
+
+func metricsHandler(o ServeOptions) http.Handler {
+	if o.Set == nil {
+		return http.NotFoundHandler()
+	}
+	return promhttp.HandlerFor(o.Set.registry, promhttp.HandlerOpts{
+		ErrorLog: log.New(logWriter{o}, "", 0),
+		// One collector in trouble must not hide the others.
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxInFlight,
+		CoalesceGather:      true,
+		Timeout:             readTimeout,
+		EnableOpenMetrics:   true,
+	})
+}
+
+func guard(o ServeOptions, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leave := enter(r.Context())
+		defer leave()
+		defer func() {
+			if p := recover(); p != nil {
+				o.Set.Error("metrics")
+				o.log(fmt.Sprintf("metrics endpoint: panic while answering %s: %v", r.URL.Path, p))
+				http.Error(w, "internal error", http.StatusInternalServerError)
+			}
+		}()
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (o ServeOptions) healthz(w http.ResponseWriter, _ *http.Request) {
+	if o.Healthy != nil {
+		if err := o.Healthy(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	answer(w, "ok")
+}
+
+func (o ServeOptions) readyz(w http.ResponseWriter, _ *http.Request) {
+	if o.Ready != nil && !o.Ready() {
+		http.Error(w, "not ready: no step has ended yet", http.StatusServiceUnavailable)
+		return
+	}
+	answer(w, "ready")
+}
+
+func answer(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = fmt.Fprintln(w, text) // the reader may be gone, which is no trouble of ours
+}
