@@ -153,6 +153,9 @@ type Unit struct {
 	// Events[0] is the unit's own sweep. Events[k], k >= 1, runs when the k-th
 	// message of a microbatch has come from the unit above.
 	Events []Task
+	// Starts[k] is the loss, by its unit, whose gradient starts Events[k];
+	// Starts[0] is the unit's own.
+	Starts []int
 	// Sends[k] are the gradients that Events[k] leaves for the unit below; one
 	// message tells of them all. Empty where there is nothing to send.
 	Sends  [][]ValueID
@@ -174,6 +177,9 @@ type Loss struct {
 	Grad      ValueID
 	Negatives int // per anchor
 	Watch     bool
+	// PerBatch is set where the value is the whole batch's; else the batch's loss
+	// is the sum over its microbatches.
+	PerBatch bool
 }
 
 // Param is a trained tensor (or a running statistic) by name.

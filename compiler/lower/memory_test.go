@@ -1,0 +1,141 @@
+package lower
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/locorun/locorun/compiler/ir"
+)
+
+// shadow remembers which value last wrote each 4 bytes of the planned spaces.
+type shadow struct {
+	p    *ir.Program
+	mem  map[ir.Space][]string
+	high map[ir.Space]int64
+}
+
+func newShadow(p *ir.Program) *shadow {
+	s := &shadow{p, map[ir.Space][]string{}, map[ir.Space]int64{}}
+	for _, sp := range []ir.Space{ir.Arena, ir.Input} {
+		s.mem[sp] = make([]string, (p.Sizes[sp]+3)/4)
+	}
+	return s
+}
+
+// each calls f on every place of the value's slot for microbatch n, with the
+// name the place must hold.
+func (s *shadow) each(id ir.ValueID, n int, f func(cell *string, owner string)) {
+	v := &s.p.Values[id]
+	base, slots := v, []int{n % v.Slots}
+	if v.Of != ir.None {
+		base, slots = &s.p.Values[v.Of], nil
+		for i := range base.Slots {
+			slots = append(slots, i)
+		}
+	}
+	if v.Space != ir.Arena && v.Space != ir.Input {
+		return
+	}
+	for _, slot := range slots {
+		at := base.Offset + int64(slot)*base.Stride
+		owner := fmt.Sprintf("%s#%d", base.Name, slot)
+		for b := at; b < at+base.Bytes(); b += 4 {
+			f(&s.mem[v.Space][b/4], owner)
+		}
+		s.high[v.Space] = max(s.high[v.Space], at+base.Bytes())
+	}
+}
+
+func (s *shadow) op(o *ir.Op, n int) error {
+	var err error
+	for _, v := range o.In {
+		if v != ir.None {
+			s.each(v, n, func(cell *string, owner string) {
+				if *cell != owner && err == nil {
+					err = fmt.Errorf("%s %s reads %s but finds %q", o.Layer, o.Code, owner, *cell)
+				}
+			})
+		}
+	}
+	for _, v := range o.Out {
+		if v != ir.None {
+			s.each(v, n, func(cell *string, owner string) { *cell = owner })
+		}
+	}
+	return err
+}
+
+// run runs one batch in the lean order.
+func (s *shadow) run(batch int) error {
+	order := s.p.Order()
+	for i := 0; i < len(order); {
+		j := i + 1
+		for order[i].Loop >= 0 && j < len(order) && order[j].Loop == order[i].Loop {
+			j++
+		}
+		micros := s.p.Micros
+		if order[i].Loop < 0 {
+			micros = 1
+		}
+		for m := range micros {
+			n := batch*s.p.Micros + m
+			s.each(0, n, func(cell *string, owner string) { *cell = owner }) // the images
+			for _, turn := range order[i:j] {
+				for _, seg := range turn.Task {
+					for k := range s.p.Segments[seg].Ops {
+						if err := s.op(&s.p.Segments[seg].Ops[k], n); err != nil {
+							return err
+						}
+					}
+				}
+			}
+		}
+		i = j
+	}
+	return nil
+}
+
+// TestMemoryHoldsWhatIsRead runs each plan on a memory that knows what it
+// holds: nothing that will be read is written over, and the highest byte that
+// is touched is the plan's.
+func TestMemoryHoldsWhatIsRead(t *testing.T) {
+	for name, c := range programs() {
+		t.Run(name, func(t *testing.T) {
+			p, err := Train(c.net, c.opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Values[0].Kind != ir.Images {
+				t.Fatal("the images are not the first value")
+			}
+			s := newShadow(p)
+			for b := range 2 {
+				if err := s.run(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if p.Mode == ir.Lean && roundUp(s.high[ir.Arena]) != p.Sizes[ir.Arena] {
+				t.Errorf("touched %d bytes of an arena of %d", s.high[ir.Arena], p.Sizes[ir.Arena])
+			}
+		})
+	}
+}
+
+func roundUp(n int64) int64 { return (n + 63) / 64 * 64 }
+
+// TestMemoryTestCanFail shrinks a plan so that two values meet.
+func TestMemoryTestCanFail(t *testing.T) {
+	c := programs()["loco"]
+	p, err := Train(c.net, c.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Values {
+		if v := &p.Values[i]; v.Kind == ir.Map {
+			v.Offset = 0
+		}
+	}
+	if newShadow(p).run(0) == nil {
+		t.Fatal("maps at one place were not noticed")
+	}
+}

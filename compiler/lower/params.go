@@ -1,0 +1,120 @@
+package lower
+
+import (
+	"math"
+
+	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/model"
+)
+
+// layerParams are the persistent values of one layer. Absent ones are ir.None.
+type layerParams struct {
+	weight, bias           ir.ValueID // conv, dense; scale and shift of a norm
+	mean, variance         ir.ValueID // norm's running statistics
+	weightGrad, biasGrad   ir.ValueID
+	weightParam, biasParam int // indices into Program.Params
+}
+
+// paramsOf makes or finds the parameters of a layer at a site.
+func (b *builder) paramsOf(s *site, l *model.Layer) *layerParams {
+	if p := b.params[l]; p != nil {
+		return p
+	}
+	p := &layerParams{weight: ir.None, bias: ir.None, mean: ir.None, variance: ir.None, weightGrad: ir.None, biasGrad: ir.None}
+	switch l.Kind {
+	case model.Conv:
+		shape := []int{l.Out.C, l.KH, l.KW, l.In.C / max(l.Groups, 1)}
+		fanOut := float64(l.Out.C * l.KH * l.KW)
+		p.weight, p.weightParam = b.param(s, l, ".weight", shape, ir.Init{Kind: "normal", Std: math.Sqrt(2 / fanOut)}, true)
+		if l.Bias {
+			fanIn := float64(shape[1] * shape[2] * shape[3])
+			p.bias, p.biasParam = b.param(s, l, ".bias", []int{l.Out.C}, ir.Init{Kind: "uniform", Std: 1 / math.Sqrt(fanIn)}, false)
+		}
+	case model.Dense:
+		in := l.In.Elements()
+		init := ir.Init{Kind: "uniform", Std: 1 / math.Sqrt(float64(in))}
+		p.weight, p.weightParam = b.param(s, l, ".weight", []int{l.Out.C, in}, init, true)
+		p.bias, p.biasParam = b.param(s, l, ".bias", []int{l.Out.C}, init, false)
+	case model.Norm:
+		c := []int{l.In.C}
+		p.weight, p.weightParam = b.param(s, l, ".weight", c, ir.Init{Kind: "constant", Std: 1}, false)
+		p.bias, p.biasParam = b.param(s, l, ".bias", c, ir.Init{Kind: "constant"}, false)
+		if l.Groups == 0 {
+			p.mean = b.statistic(s, l, ".running_mean", c, 0)
+			p.variance = b.statistic(s, l, ".running_var", c, 1)
+		}
+	}
+	b.params[l] = p
+	return p
+}
+
+// param adds a trained parameter of layer l.
+func (b *builder) param(s *site, l *model.Layer, suffix string, shape []int, init ir.Init, decay bool) (ir.ValueID, int) {
+	name := s.label + "." + l.Name + suffix
+	v := b.value(ir.Value{Name: name, Kind: ir.Weight, Shape: shape, Unit: s.unit})
+	init.Key = b.initKey(s, l, suffix)
+	b.prog.Params = append(b.prog.Params, ir.Param{
+		Name: name, Export: exportName(s, l, suffix), Stage: s.name, Layer: l.Name, Unit: s.unit,
+		Kind: ir.Weight, Value: v, Grad: ir.None, Init: init, Decay: decay, Range: l.Range,
+	})
+	return v, len(b.prog.Params) - 1
+}
+
+// statistic adds a running statistic of layer l.
+func (b *builder) statistic(s *site, l *model.Layer, suffix string, shape []int, start float64) ir.ValueID {
+	name := s.label + "." + l.Name + suffix
+	v := b.value(ir.Value{Name: name, Kind: ir.Statistic, Shape: shape, Unit: s.unit})
+	b.prog.Params = append(b.prog.Params, ir.Param{
+		Name: name, Export: exportName(s, l, suffix), Stage: s.name, Layer: l.Name, Unit: s.unit,
+		Kind: ir.Statistic, Value: v, Grad: ir.None, Init: ir.Init{Kind: "constant", Std: start}, Range: l.Range,
+	})
+	return v
+}
+
+// exportName is the name in exported files: decoders are not exported.
+func exportName(s *site, l *model.Layer, suffix string) string {
+	if s.stage == nil {
+		return ""
+	}
+	return l.Export + suffix
+}
+
+// initKey keys the draws of a weight's start: a copy of a stage starts equal
+// to the encoder's, so it shares the encoder's key.
+func (b *builder) initKey(s *site, l *model.Layer, suffix string) string {
+	if s.dec == nil {
+		return s.label + "." + l.Name + suffix
+	}
+	if stage := copiedFrom(s.dec, l); stage != "" {
+		return b.stageLabel(stage) + "." + l.Name + suffix
+	}
+	return s.label + "." + l.Name + suffix
+}
+
+// copiedFrom is the stage that a decoder's layer is a copy of, or "".
+func copiedFrom(d *model.Decoder, l *model.Layer) string {
+	i := 0
+	for _, c := range d.Copied {
+		for _, top := range d.Layers[i : i+c.Layers] {
+			if contains(top, l) {
+				return c.Stage
+			}
+		}
+		i += c.Layers
+	}
+	return ""
+}
+
+func contains(tree, l *model.Layer) bool {
+	if tree == l {
+		return true
+	}
+	for _, br := range tree.Branches {
+		for _, x := range br.Layers {
+			if contains(x, l) {
+				return true
+			}
+		}
+	}
+	return false
+}
