@@ -232,6 +232,13 @@ type Program struct {
 	Units                []Unit
 	Params               []Param
 	Sizes                map[Space]int64 // set by the memory pass
+	Features             []Feature       // of an encoder program
+}
+
+// Feature is the mean-pooled map of a stage, [pictures,1,1,channels].
+type Feature struct {
+	Stage string
+	Value ValueID
 }
 
 // Bytes is the memory of all spaces together.

@@ -115,9 +115,9 @@ func (p *Program) WaitsAbove(t Turn) bool {
 // map it has sent and whose gradients it has not read.
 func (p *Program) Window() int {
 	if p.BatchLoss && !p.Recompute {
-		return max(p.Depth, p.Micros)
+		return p.Micros
 	}
-	return p.Depth
+	return min(p.Depth, p.Micros)
 }
 
 // MapSlots is the number of buffers of each map that crosses between units:
@@ -130,5 +130,5 @@ func (p *Program) MapSlots() int {
 	case p.BatchLoss && !p.Recompute:
 		return p.Window()
 	}
-	return 2 * p.Depth
+	return 2 * p.Window()
 }

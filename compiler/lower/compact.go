@@ -64,6 +64,9 @@ func eachID(p *ir.Program, f func(*ir.ValueID)) {
 			f(&u.Losses[j].Grad)
 		}
 	}
+	for i := range p.Features {
+		f(&p.Features[i].Value)
+	}
 	for i := range p.Params {
 		f(&p.Params[i].Value)
 		f(&p.Params[i].Grad)

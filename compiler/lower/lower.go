@@ -119,6 +119,8 @@ type builder struct {
 	names  map[string]bool
 	// lossGrad is the gradient of a loss at its decoder's output.
 	lossGrad map[*site]ir.ValueID
+	// pictureCount overrides two views of the microbatch, in an encoder.
+	pictureCount int
 }
 
 func newBuilder(net *model.Net, opt Options) (*builder, error) {
@@ -200,7 +202,12 @@ func (b *builder) anyBatchLoss() bool {
 func (b *builder) watchUnit(w int) int { return b.owner[b.net.Watches[w].Stage] }
 
 // pictures is the number of pictures in a microbatch.
-func (b *builder) pictures() int { return 2 * b.prog.Microbatch }
+func (b *builder) pictures() int {
+	if b.pictureCount > 0 {
+		return b.pictureCount
+	}
+	return 2 * b.prog.Microbatch
+}
 
 // value adds a value to the program.
 func (b *builder) value(v ir.Value) ir.ValueID {

@@ -180,3 +180,16 @@ u3.0: u3/proj.sweep(3) s4.sweep(3) ->1
 		}
 	}
 }
+
+func TestEncoder(t *testing.T) {
+	p, err := Encoder(chain(3, [][2]int{{0, 2}}, nil), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Features) != 3 || p.Values[p.Features[2].Value].Shape[0] != 5 {
+		t.Fatalf("features %+v", p.Features)
+	}
+	if err := newShadow(p).run(0); err != nil {
+		t.Fatal(err)
+	}
+}

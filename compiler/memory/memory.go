@@ -189,6 +189,9 @@ func (t *table) settle(end int) {
 			// Read at the batch's end too, and as tables: microbatches side by side.
 			v.Slots, v.Stride = t.p.Micros, v.Bytes()
 			l.first, l.last = 0, end-1
+		case v.Kind == ir.Images && t.p.Mode == ir.Pipelined:
+			// Freed with the last sweep of the microbatch, whichever reads it last.
+			v.Slots = t.p.Window()
 		case l.from != l.to:
 			v.Slots = t.p.Window()
 			l.first, l.last = t.stretches[l.from].first, t.stretches[l.to].last
