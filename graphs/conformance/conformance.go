@@ -1,0 +1,162 @@
+// Package conformance holds a backend to the op table. In comes a function
+// that opens a backend; out come failed tests.
+//
+//	cases (random, by number) --> backend ----> results --.
+//	          '-----------------> reference --> wanted ----+--> compare
+//
+// Run compares every op with simple loops in float64, Gradients compares the
+// gradient ops with central differences, Same compares backends that must
+// agree to the byte.
+//
+// What always holds: a row of the op table without a case fails, a case is the
+// same on every machine, a byte written outside a result is found, and so is a
+// changed argument.
+package conformance
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// casesPerOp is how many random shapes each op is run on.
+const casesPerOp = 24
+
+// Tolerances says how far a result may lie from the reference: an element may
+// differ by Abs + Rel times the largest magnitude of its tensor. Indices must
+// be equal. Ops holds the relative tolerance of single ops, where it differs.
+type Tolerances struct {
+	Rel, Abs float64
+	Ops      map[op.Code]float64
+}
+
+func (t Tolerances) of(c op.Code) float64 {
+	if rel, ok := t.Ops[c]; ok {
+		return rel
+	}
+	return t.Rel
+}
+
+// Run runs every op in float32 on random shapes and compares the results with
+// the reference.
+func Run(t *testing.T, open func() device.Backend, tol Tolerances) {
+	RunAs(t, open, op.F32, tol)
+}
+
+// RunAs is Run in the given type.
+func RunAs(t *testing.T, open func() device.Backend, dtype op.Dtype, tol Tolerances) {
+	b := opened(t, open)
+	for _, c := range op.Codes() {
+		t.Run(c.String(), func(t *testing.T) {
+			for i := range casesPerOp {
+				p, err := newProblem(c, i, dtype)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := compare(b, p, tol); err != nil {
+					t.Errorf("case %d: %v\n%s", i, err, p)
+				}
+			}
+		})
+	}
+}
+
+// opened opens a backend for as long as the test runs.
+func opened(t *testing.T, open func() device.Backend) device.Backend {
+	t.Helper()
+	b := open()
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// compare runs p on b and on the reference.
+func compare(b device.Backend, p *problem, tol Tolerances) error {
+	want := p.clone()
+	references[p.code](want)
+	got := p.clone()
+	if err := got.run(b); err != nil {
+		return err
+	}
+	row := op.Rows[p.code]
+	for i, a := range got.in {
+		if err := a.near(want.in[i], tol, p.code); err != nil {
+			return fmt.Errorf("argument %s: %w", row.In[min(i, len(row.In)-1)].Name, err)
+		}
+	}
+	for i, a := range got.out {
+		if err := a.near(want.out[i], tol, p.code); err != nil {
+			return fmt.Errorf("result %s: %w", row.Out[min(i, len(row.Out)-1)].Name, err)
+		}
+	}
+	return nil
+}
+
+// near compares a with the reference; absent arrays are equal.
+func (a *array) near(want *array, tol Tolerances, c op.Code) error {
+	if a == nil {
+		return nil
+	}
+	limit := 0.0
+	if a.dtype != op.I32 {
+		for _, v := range want.v {
+			limit = max(limit, math.Abs(v))
+		}
+		limit = tol.Abs + tol.of(c)*limit
+	}
+	for i, v := range a.v {
+		if d := math.Abs(v - want.v[i]); !(d <= limit) {
+			return fmt.Errorf("element %d of %v is %g, not %g: off by %.3g, allowed %.3g", i, a.shape, v, want.v[i], d, limit)
+		}
+	}
+	return nil
+}
+
+// Same runs every op on the backends and fails where a byte of a result
+// differs from the first one's.
+func Same(t *testing.T, opens ...func() device.Backend) {
+	var bs []device.Backend
+	for _, o := range opens {
+		bs = append(bs, opened(t, o))
+	}
+	for _, c := range op.Codes() {
+		t.Run(c.String(), func(t *testing.T) {
+			for i := range casesPerOp {
+				if err := sameCase(bs, c, i); err != nil {
+					t.Errorf("case %d: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
+func sameCase(bs []device.Backend, c op.Code, i int) error {
+	p, err := newProblem(c, i, op.F32)
+	if err != nil {
+		return err
+	}
+	var first *problem
+	for _, b := range bs {
+		q := p.clone()
+		if err := q.run(b); err != nil {
+			return err
+		}
+		if first == nil {
+			first = q
+			continue
+		}
+		for k, a := range append(append([]*array{}, q.in...), q.out...) {
+			want := append(append([]*array{}, first.in...), first.out...)[k]
+			if a != nil && !a.equal(want) {
+				return fmt.Errorf("operand %d differs between backends %s and %s\n%s", k, bs[0].Name(), b.Name(), p)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package cpu
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// check refuses a Call whose operands do not fit its row, and fills in r. It
+// returns the type to compute in.
+func (r *run) check() (op.Dtype, error) {
+	row := &op.Rows[r.call.Code]
+	var err error
+	if r.in, r.inMem, err = r.operands("argument", row.In, r.call.In, r.in, r.inMem); err != nil {
+		return 0, err
+	}
+	if r.out, r.outMem, err = r.operands("result", row.Out, r.call.Out, r.out, r.outMem); err != nil {
+		return 0, err
+	}
+	dtype, err := r.dtype(row)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkAttr(r.call.Code, r.attr); err != nil {
+		return 0, err
+	}
+	return dtype, r.checkShapes(row)
+}
+
+// operands resolves tensors to memory. Trailing absent ones may be left out.
+func (r *run) operands(what string, args []op.Arg, ts []device.Tensor, shapes [][]int, mem [][]byte) ([][]int, [][]byte, error) {
+	n := len(args)
+	many := args[n-1].Many
+	if many {
+		n = max(n, len(ts))
+	}
+	if len(ts) > n {
+		return shapes, mem, fmt.Errorf("%d %ss, not %d", len(ts), what, n)
+	}
+	for i := range n {
+		arg := args[min(i, len(args)-1)]
+		if i >= len(ts) || ts[i].Buffer == nil {
+			if !arg.Optional {
+				return shapes, mem, fmt.Errorf("%s %s is missing", what, arg.Name)
+			}
+			shapes, mem = append(shapes, nil), append(mem, nil)
+			continue
+		}
+		m, err := r.b.window(ts[i])
+		if err != nil {
+			return shapes, mem, fmt.Errorf("%s %s: %w", what, arg.Name, err)
+		}
+		shapes, mem = append(shapes, ts[i].Shape), append(mem, m)
+	}
+	return shapes, mem, nil
+}
+
+// dtype is the one floating type of all operands but indices.
+func (r *run) dtype(row *op.Row) (op.Dtype, error) {
+	want := r.call.In[0].Dtype
+	if want != op.F32 && want != op.F64 {
+		return 0, fmt.Errorf("argument %s is %v, not f32 or f64", row.In[0].Name, want)
+	}
+	check := func(args []op.Arg, ts []device.Tensor) error {
+		for i, t := range ts {
+			arg, w := args[min(i, len(args)-1)], want
+			if arg.Name == "index" {
+				w = op.I32
+			}
+			if t.Buffer != nil && t.Dtype != w {
+				return fmt.Errorf("%s is %v, not %v", arg.Name, t.Dtype, w)
+			}
+		}
+		return nil
+	}
+	return want, errors.Join(check(row.In, r.call.In), check(row.Out, r.call.Out))
+}
+
+// checkAttr refuses settings no kernel can take.
+func checkAttr(c op.Code, a op.Attr) error {
+	switch c {
+	case op.Conv, op.ConvNorm, op.ConvInput, op.ConvWeight, op.PoolMax, op.PoolMean, op.PoolMaxGrad, op.PoolMeanGrad:
+		if a.KH < 1 || a.KW < 1 || a.Stride < 1 || a.Pad < 0 {
+			return fmt.Errorf("window %dx%d with stride %d and padding %d", a.KH, a.KW, a.Stride, a.Pad)
+		}
+	}
+	switch {
+	case (c == op.PoolMax || c == op.PoolMaxGrad) && (a.Pad >= a.KH || a.Pad >= a.KW):
+		return fmt.Errorf("padding %d leaves windows %dx%d without a pixel", a.Pad, a.KH, a.KW)
+	case a.Groups < 0 || a.NormGroups < 0:
+		return fmt.Errorf("%d groups", min(a.Groups, a.NormGroups))
+	case c == op.NormGrad && a.Mode == op.NormRunning && a.Groups == 0:
+		return errors.New("running statistics have no gradient here")
+	case c == op.NTXent && !(a.Temperature > 0):
+		return fmt.Errorf("temperature %g is not above 0", a.Temperature)
+	}
+	return nil
+}
+
+// checkShapes compares the results with the row's shape rule, then the
+// operands the rule says nothing about.
+func (r *run) checkShapes(row *op.Row) error {
+	if err := r.ranks(row); err != nil {
+		return err
+	}
+	if row.Shape != nil {
+		want, err := row.Shape(r.attr, r.in)
+		if err != nil {
+			return err
+		}
+		for i, s := range r.out {
+			if s != nil && !slices.Equal(s, want[i]) {
+				return unfit("result "+row.Out[i].Name, s, want[i])
+			}
+		}
+	}
+	return r.checkRest(row)
+}
+
+// ranks: the shape rules index maps as NHWC and weights as their layout says.
+func (r *run) ranks(row *op.Row) error {
+	for i, s := range r.in {
+		arg := row.In[min(i, len(row.In)-1)]
+		want := 0
+		switch r.call.Code {
+		case op.ReLU, op.ReLUGrad, op.Add, op.Copy, op.Pull, op.SGD, op.LARS, op.AdamW, op.NTXent:
+			continue
+		case op.Dense, op.DenseInput:
+			want = 2
+		case op.Conv, op.ConvNorm, op.ConvInput:
+			want = 4
+		}
+		switch arg.Name {
+		case "x", "dy", "y", "index", "residual":
+			want = 4
+		case "w":
+		default:
+			want = 0
+		}
+		if s != nil && want > 0 && len(s) != want {
+			return fmt.Errorf("argument %s has %d dimensions, not %d", arg.Name, len(s), want)
+		}
+	}
+	return nil
+}
+
+// fits is a requirement: operand has exactly this shape, where present.
+func fits(what string, got []int, want ...int) error {
+	if got != nil && !slices.Equal(got, want) {
+		return unfit(what, got, want)
+	}
+	return nil
+}
+
+// agrees is a requirement: an optional operand is there where a setting says.
+func agrees(what string, got []int, want bool) error {
+	switch {
+	case want && got == nil:
+		return fmt.Errorf("%s is missing", what)
+	case !want && got != nil:
+		return fmt.Errorf("%s is there although the settings say it is not", what)
+	}
+	return nil
+}
+
+// checkRest checks what the row's rule leaves open.
+func (r *run) checkRest(row *op.Row) error {
+	a, in, out := r.attr, r.in, r.out
+	switch r.call.Code {
+	case op.Conv, op.Dense:
+		return errors.Join(agrees("bias", in[2], a.Bias), fits("bias", in[2], in[1][0]))
+	case op.Norm:
+		return r.checkNorm(a.Groups, in[0][3], in[1:])
+	case op.ConvNorm:
+		return r.checkNorm(a.NormGroups, in[1][0], in[2:])
+	case op.NormGrad:
+		return r.checkNormGrad()
+	case op.ConvInput:
+		return checkConv(a, out[0], in[1], in[0])
+	case op.ConvWeight:
+		return errors.Join(agrees("dbias", out[1], a.Bias), checkConv(a, in[0], out[0], in[1]))
+	case op.DenseInput:
+		return fits("dy", in[0], in[0][0], 1, 1, in[1][0])
+	case op.DenseWeight:
+		return errors.Join(agrees("dbias", out[1], a.Bias), fits("x", in[0], in[1][0], 1, 1, in[0][3]), fits("dy", in[1], in[1][0], 1, 1, in[1][3]))
+	case op.PoolMaxGrad:
+		return errors.Join(fits("index", in[1], in[0]...), checkPool(a, out[0], in[0]))
+	case op.PoolMeanGrad:
+		return checkPool(a, out[0], in[0])
+	case op.MeanGrad:
+		return fits("dy", in[0], in[0][0], 1, 1, in[0][3])
+	case op.Shuffle:
+		if a.Groups < 1 || in[0][3]%a.Groups != 0 {
+			return fmt.Errorf("%d channels do not split into %d groups", in[0][3], a.Groups)
+		}
+	case op.Split:
+		return r.checkSplit()
+	case op.SGD, op.LARS, op.AdamW:
+		return r.checkUpdate(row)
+	}
+	return nil
+}
+
+func (r *run) checkNorm(groups, c int, rest [][]int) error {
+	a := r.attr
+	if groups == 0 && a.Mode != op.NormBatch && (rest[2] == nil || rest[3] == nil) {
+		return errors.New("running mean or var is missing")
+	}
+	return errors.Join(
+		fits("scale", rest[0], c), fits("shift", rest[1], c),
+		fits("mean", rest[2], c), fits("var", rest[3], c),
+		agrees("residual", rest[4], a.Residual))
+}
+
+func (r *run) checkNormGrad() error {
+	a, in := r.attr, r.in
+	x := in[1]
+	saved := []int{x[3]}
+	if a.Groups > 0 {
+		if x[3]%a.Groups != 0 {
+			return fmt.Errorf("%d channels do not split into %d groups", x[3], a.Groups)
+		}
+		saved = []int{x[0], a.Groups}
+	}
+	if a.ReLU && in[2] == nil {
+		return errors.New("argument y is missing where a relu is fused")
+	}
+	if a.Weights && (r.out[2] == nil || r.out[3] == nil) {
+		return errors.New("result dscale or dshift is missing")
+	}
+	return errors.Join(fits("y", in[2], x...), fits("scale", in[3], x[3]),
+		fits("saved_mean", in[4], saved...), fits("saved_invstd", in[5], saved...))
+}
+
+// checkConv: a convolution of x with w gives y.
+func checkConv(a op.Attr, x, w, y []int) error {
+	want, err := op.Rows[op.Conv].Shape(a, [][]int{x, w, nil})
+	if err != nil {
+		return err
+	}
+	return fits("dy", y, want[0]...)
+}
+
+// checkPool: a pool of x gives y.
+func checkPool(a op.Attr, x, y []int) error {
+	want, err := op.Rows[op.PoolMean].Shape(a, [][]int{x})
+	if err != nil {
+		return err
+	}
+	return fits("dy", y, want[0]...)
+}
+
+func (r *run) checkSplit() error {
+	c := 0
+	for _, s := range r.out {
+		if len(s) != 4 || !slices.Equal(s[:3], r.in[0][:3]) {
+			return fmt.Errorf("result %v is no part of %v", s, r.in[0])
+		}
+		c += s[3]
+	}
+	if c != r.in[0][3] {
+		return fmt.Errorf("results hold %d channels, not %d", c, r.in[0][3])
+	}
+	return nil
+}
+
+// checkUpdate: results are the arguments, in place and of one shape.
+func (r *run) checkUpdate(row *op.Row) error {
+	for i, s := range r.in {
+		switch {
+		case s == nil && r.out[i] == nil:
+			continue
+		case s == nil || r.out[i] == nil:
+			return fmt.Errorf("%s is only one of argument and result", row.In[i].Name)
+		case r.call.In[i].Buffer != r.call.Out[i].Buffer || r.call.In[i].Offset != r.call.Out[i].Offset:
+			return fmt.Errorf("result %s is not in place", row.In[i].Name)
+		}
+		if err := fits(row.In[i].Name, s, r.in[0]...); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.call.Code == op.SGD && r.in[2] == nil && r.attr.Momentum != 0:
+		return errors.New("momentum without an argument m")
+	case r.call.Code == op.AdamW && r.call.Step < 1:
+		return fmt.Errorf("step %d is not at least 1", r.call.Step)
+	}
+	return nil
+}

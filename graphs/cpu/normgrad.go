@@ -1,0 +1,207 @@
+package cpu
+
+// normGradTask is the gradient of a normalisation. With g the gradient behind
+// the relu's mask, xhat = (x-mean)*invstd, and averages over what shares the
+// statistics:
+//
+//	dx = scale*invstd * (g - avg(g) - xhat*avg(g*xhat))        batch
+//	dx = invstd * (h - avg(h) - xhat*avg(h*xhat)), h = g*scale  group
+//
+// (Ioffe and Szegedy 2015; Wu and He 2018.)
+type normGradTask[T float] struct {
+	r                    *run
+	n, pixels, c, groups int
+	dy, x, y, scale      []T // y is nil where no relu is fused
+	mean, invstd         []T
+	dx, dresidual        []T
+	dscale, dshift       []T // nil where not wanted
+}
+
+// normGrad is the kernel of NormGrad.
+func normGrad[T float](r *run) error {
+	s := r.in[1]
+	t := normGradTask[T]{
+		r: r, n: s[0], pixels: s[1] * s[2], c: s[3], groups: r.attr.Groups,
+		dy: input[T](r, 0), x: input[T](r, 1), scale: input[T](r, 3),
+		mean: input[T](r, 4), invstd: input[T](r, 5),
+		dx: output[T](r, 0), dresidual: output[T](r, 1),
+	}
+	if r.attr.ReLU {
+		t.y = input[T](r, 2)
+	}
+	if r.attr.Weights {
+		t.dscale, t.dshift = output[T](r, 2), output[T](r, 3)
+	}
+	if t.groups > 0 {
+		return t.group()
+	}
+	return t.batch()
+}
+
+// masked is the n gradients from at on behind the relu's mask. It is written
+// to buf where there is a mask.
+func (t normGradTask[T]) masked(buf []T, at, n int) []T {
+	dy := t.dy[at:][:n]
+	if t.y == nil {
+		return dy
+	}
+	mask(buf[:n], dy, t.y[at:])
+	return buf[:n]
+}
+
+// mask writes dy where y > 0, else 0.
+func mask[T float](dx, dy, y []T) {
+	dx, y = dx[:len(dy)], y[:len(dy)]
+	for i, v := range dy {
+		if !(y[i] > 0) {
+			v = 0
+		}
+		dx[i] = v
+	}
+}
+
+// addMoments adds g and g*(x-mean) of a row of channels to float64 sums.
+func addMoments[T float](sum, product []float64, g, x, mean []T) {
+	n := len(g)
+	sum, product, x, mean = sum[:n], product[:n], x[:n], mean[:n]
+	for i, v := range g {
+		w := float64(v)
+		sum[i] += w
+		product[i] += w * float64(x[i]-mean[i])
+	}
+}
+
+func (t normGradTask[T]) batch() error {
+	rows, c := t.n*t.pixels, t.c
+	n := segments(rows, c)
+	sums := scratch[float64](&t.r.shared, slotA, 2*n*c)
+	err := t.r.each(n, func(tile int, ws *workspace) {
+		buf := scratch[T](ws, slotA, c)
+		s := sums[tile*2*c:][:2*c]
+		clear(s)
+		from, to := span(tile, n, rows)
+		for p := from; p < to; p++ {
+			addMoments(s[:c], s[c:], t.masked(buf, p*c, c), t.x[p*c:], t.mean)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i := 1; i < n; i++ {
+		addTo(sums[:2*c], sums[i*2*c:][:2*c])
+	}
+	t.addWeights(sums[:c], sums[c:2*c])
+	return t.apply(sums[:c], sums[c:2*c])
+}
+
+// addWeights adds the scale and shift gradients of batch normalisation.
+func (t normGradTask[T]) addWeights(sum, product []float64) {
+	if t.dscale == nil {
+		return
+	}
+	for c := range t.c {
+		t.dscale[c] += T(product[c] * float64(t.invstd[c]))
+		t.dshift[c] += T(sum[c])
+	}
+}
+
+// apply writes the input gradients of batch normalisation.
+func (t normGradTask[T]) apply(sum, product []float64) error {
+	rows, c := t.n*t.pixels, t.c
+	f := scratch[T](&t.r.shared, slotB, 3*c)
+	gain, centre, slope := f[:c], f[c:2*c], f[2*c:]
+	for i := range c {
+		s := float64(t.invstd[i])
+		a := float64(t.scale[i]) * s
+		gain[i] = T(a)
+		centre[i] = T(a * sum[i] / float64(rows))
+		slope[i] = T(a * s * s * product[i] / float64(rows))
+	}
+	blocks := min(parts(rows*c, segmentElements), rows)
+	return t.r.each(blocks, func(tile int, ws *workspace) {
+		buf := scratch[T](ws, slotA, c)
+		from, to := span(tile, blocks, rows)
+		for p := from; p < to; p++ {
+			t.row(buf, p*c, gain, centre, slope, t.mean)
+		}
+	})
+}
+
+// row writes gain*g - centre - (x-mean)*slope from at on, and g to
+// dresidual.
+func (t normGradTask[T]) row(buf []T, at int, gain, centre, slope, mean []T) {
+	n := len(gain)
+	g := t.masked(buf, at, n)
+	if t.dresidual != nil {
+		copy(t.dresidual[at:][:n], g)
+	}
+	dx, x := t.dx[at:][:n], t.x[at:][:n]
+	g, gain, centre, slope, mean = g[:n], gain[:n], centre[:n], slope[:n], mean[:n]
+	for i, v := range x {
+		dx[i] = gain[i]*g[i] - centre[i] - (v-mean[i])*slope[i]
+	}
+}
+
+// group: a tile is a segment of pictures and a block of groups; the weight
+// gradients of the segments are added in order.
+func (t normGradTask[T]) group() error {
+	n := min(t.n, maxSegments)
+	blocks := groupBlocks(n, t.groups)
+	sums := zeroed[float64](&t.r.shared, slotA, 2*n*t.c)
+	err := t.r.each(n*blocks, func(tile int, ws *workspace) {
+		from, to := span(tile/blocks, n, t.n)
+		g0, g1 := span(tile%blocks, blocks, t.groups)
+		s := sums[tile/blocks*2*t.c:][:2*t.c]
+		for img := from; img < to; img++ {
+			for g := g0; g < g1; g++ {
+				t.oneGroup(ws, img, g, s[:t.c], s[t.c:])
+			}
+		}
+	})
+	if err != nil || t.dscale == nil {
+		return err
+	}
+	for i := 1; i < n; i++ {
+		addTo(sums[:2*t.c], sums[i*2*t.c:][:2*t.c])
+	}
+	for c := range t.c {
+		t.dshift[c] += T(sums[c])
+		t.dscale[c] += T(sums[t.c+c])
+	}
+	return nil
+}
+
+// oneGroup writes the input gradients of one picture's group and adds its
+// channels' sums of g and g*xhat to dshift and dscale.
+func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []float64) {
+	cg := t.c / t.groups
+	first := img*t.pixels*t.c + g*cg
+	buf := scratch[T](ws, slotA, 5*cg)
+	gain, centre, slope, mean := buf[cg:2*cg], buf[2*cg:3*cg], buf[3*cg:4*cg], buf[4*cg:]
+	invstd := float64(t.invstd[img*t.groups+g])
+	for c := range cg {
+		mean[c] = t.mean[img*t.groups+g]
+	}
+	s := zeroed[float64](ws, slotB, 2*cg)
+	for p := range t.pixels {
+		at := first + p*t.c
+		addMoments(s[:cg], s[cg:], t.masked(buf, at, cg), t.x[at:], mean)
+	}
+	sum, product := 0.0, 0.0
+	for c := range cg {
+		scale := float64(t.scale[g*cg+c])
+		sum += scale * s[c]
+		product += scale * s[cg+c]
+		dshift[g*cg+c] += s[c]
+		dscale[g*cg+c] += s[cg+c] * invstd
+	}
+	m := float64(t.pixels * cg)
+	for c := range cg {
+		gain[c] = T(float64(t.scale[g*cg+c]) * invstd)
+		centre[c] = T(invstd * sum / m)
+		slope[c] = T(invstd * invstd * invstd * product / m)
+	}
+	for p := range t.pixels {
+		t.row(buf, first+p*t.c, gain, centre, slope, mean)
+	}
+}
