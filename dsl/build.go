@@ -40,18 +40,24 @@ func (b *builder) statement(n *headNode) *Statement {
 }
 
 func (b *builder) item(n *itemNode) Arg {
-	if n.Arg != nil {
-		return b.arg(n.Arg)
+	if n.Sign.Value == "" {
+		return b.arg(n.Key, n.First, n.Rest)
 	}
-	kind := map[string]ArgKind{"->": Arrow, ":": Colon, ",": Comma}[n.Sign.Value]
-	return Arg{Kind: kind, Range: b.rangeOf(n.Sign)}
+	a := Arg{Kind: Arrow, Range: b.rangeOf(n.Sign)}
+	switch n.Sign.Value {
+	case ":":
+		a.Kind = Colon
+	case ",":
+		a.Kind = Comma
+	}
+	return a
 }
 
-func (b *builder) arg(n *argNode) Arg {
-	a := Arg{Kind: Positional, Value: b.expr(n.Value)}
+func (b *builder) arg(key lexer.Token, first *operandNode, rest []*stepNode) Arg {
+	a := Arg{Kind: Positional, Value: b.expr(first, rest)}
 	a.Range = a.Value.Span()
-	if n.Key.Value != "" {
-		a.Kind, a.Key = Keyed, b.name(n.Key)
+	if key.Value != "" {
+		a.Kind, a.Key = Keyed, b.name(key)
 		a.Range.Start = a.Key.Range.Start
 	}
 	return a
@@ -65,7 +71,7 @@ func (b *builder) call(n *callNode) *Call {
 	c := &Call{Func: *b.name(n.Func)}
 	c.Range = span(c.Func.Range, b.rangeOf(n.Close))
 	for _, a := range n.Args {
-		c.Args = append(c.Args, b.arg(a))
+		c.Args = append(c.Args, b.arg(a.Key, a.First, a.Rest))
 	}
 	return c
 }
@@ -87,18 +93,17 @@ func binding(op string) int {
 }
 
 // expr makes a tree of a flat row of operators; all lean to the left.
-func (b *builder) expr(n *exprNode) Expr {
-	if len(n.Rest) > maxOperators {
-		op := n.Rest[maxOperators].Op
+func (b *builder) expr(first *operandNode, rest []*stepNode) Expr {
+	if len(rest) > maxOperators {
+		op := rest[maxOperators].Op
 		b.fail(diag.Diagnostic{
 			Code: codeTooDeep, Range: b.rangeOf(op),
 			Message: fmt.Sprintf("more than %d operators in one expression", maxOperators),
 			Help:    "give a part of it a name with let",
 		})
-		return b.operand(n.First)
+		return b.operand(first)
 	}
-	rest := n.Rest
-	return b.climb(b.operand(n.First), &rest, 1)
+	return b.climb(b.operand(first), &rest, 1)
 }
 
 // climb applies to x the operators of rest that bind at least as tightly as
@@ -130,29 +135,30 @@ func (b *builder) operand(n *operandNode) Expr {
 	case n.List != nil:
 		list := &List{Range: span(b.rangeOf(n.List.Open), b.rangeOf(n.List.Close))}
 		for _, e := range n.List.Elems {
-			list.Elems = append(list.Elems, b.expr(e))
+			list.Elems = append(list.Elems, b.expr(e.First, e.Rest))
 		}
 		return list
 	case n.Paren != nil:
 		r := span(b.rangeOf(n.Paren.Open), b.rangeOf(n.Paren.Close))
-		return &Paren{Range: r, X: b.expr(n.Paren.X)}
+		return &Paren{Range: r, X: b.expr(n.Paren.X.First, n.Paren.X.Rest)}
 	}
-	return b.literal(n.Literal)
+	if n.Name.Value != "" {
+		return b.name(n.Name)
+	}
+	return b.literal(n.Value)
 }
 
 func (b *builder) literal(t lexer.Token) Expr {
 	r := b.rangeOf(t)
-	switch t.Type {
-	case tNumber:
-		v, whole, _ := numberOf(t.Value)
-		return &Number{Range: r, Text: t.Value, Value: v, Whole: whole}
-	case tSize:
+	switch {
+	case t.Value[0] == '"':
+		return &String{Range: r, Value: unquote(t.Value)}
+	case isSize(t.Value):
 		h, w, _ := sizeOf(t.Value)
 		return &Size{Range: r, H: h, W: w}
-	case tString:
-		return &String{Range: r, Value: unquote(t.Value)}
 	}
-	return b.name(t)
+	v, whole, _ := numberOf(t.Value)
+	return &Number{Range: r, Text: t.Value, Value: v, Whole: whole}
 }
 
 // escapes are the letters that may follow a backslash in a string, and what

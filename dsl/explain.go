@@ -29,7 +29,7 @@ func explain(r *reader, head []lexer.Token, i int) diag.Diagnostic {
 	case wantsValue(prev):
 		d.Code, d.Range = codeNoValue, r.rangeOf(prev)
 		d.Message = fmt.Sprintf("a value is missing between %s and %s", quote(prev.Value), quote(t.Value))
-	case operator(t):
+	case t.Type == tOperator:
 		d.Code = codeNoValue
 		d.Message = "a value is missing before " + quote(t.Value)
 	case open == nil:
@@ -51,7 +51,7 @@ func noWord(r *reader, t lexer.Token) diag.Diagnostic {
 	case t.Type == tKey:
 		d.Message = fmt.Sprintf("a statement begins with a word; %s gives a value to a key", quote(t.Value+" ="))
 		d.Help = fmt.Sprintf("write %s for a setting, %s for a name of your own", quote(t.Value+" value"), quote("let "+t.Value+" = value"))
-	case is(t, "->") || is(t, ":") || is(t, ",") || is(t, "=") || operator(t):
+	case t.Type == tSign || t.Type == tOperator || is(t, "="):
 		d.Help = "a statement ends with its line: write this at the end of the line before, with what follows"
 	}
 	return d
@@ -98,9 +98,5 @@ func enclosing(tokens []lexer.Token) *lexer.Token {
 	return nil
 }
 
-func operator(t lexer.Token) bool {
-	return is(t, "..") || is(t, "+") || is(t, "-") || is(t, "*") || is(t, "/")
-}
-
 // wantsValue reports whether a value must follow t.
-func wantsValue(t lexer.Token) bool { return is(t, "=") || operator(t) }
+func wantsValue(t lexer.Token) bool { return is(t, "=") || t.Type == tOperator }

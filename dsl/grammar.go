@@ -17,28 +17,34 @@ type (
 		Items []*itemNode `parser:"@@*"`
 	}
 	itemNode struct {
-		Sign lexer.Token `parser:"  @( '->' | ':' | ',' )"`
-		Arg  *argNode    `parser:"| @@"`
+		Sign  lexer.Token  `parser:"  @Sign"`
+		Key   lexer.Token  `parser:"| ( @Key '=' )?"`
+		First *operandNode `parser:"  @@"`
+		Rest  []*stepNode  `parser:"  @@*"`
 	}
 	argNode struct {
-		Key   lexer.Token `parser:"( @Key '=' )?"`
-		Value *exprNode   `parser:"@@"`
+		Key   lexer.Token  `parser:"( @Key '=' )?"`
+		First *operandNode `parser:"@@"`
+		Rest  []*stepNode  `parser:"@@*"`
 	}
-	// exprNode is flat; precedence is applied when it becomes a tree.
+	// An expression is flat here; precedence is applied when it becomes a
+	// tree. Its two fields are repeated in the nodes above, for each struct
+	// costs the parser microseconds.
 	exprNode struct {
 		First *operandNode `parser:"@@"`
 		Rest  []*stepNode  `parser:"@@*"`
 	}
 	stepNode struct {
-		Op lexer.Token  `parser:"@( '..' | '+' | '-' | '*' | '/' )"`
+		Op lexer.Token  `parser:"@Operator"`
 		X  *operandNode `parser:"@@"`
 	}
 	operandNode struct {
-		Literal lexer.Token `parser:"  @( Number | Size | String | Name )"`
-		Call    *callNode   `parser:"| @@"`
-		Unary   *unaryNode  `parser:"| @@"`
-		List    *listNode   `parser:"| @@"`
-		Paren   *parenNode  `parser:"| @@"`
+		Name  lexer.Token `parser:"  @Name"`
+		Value lexer.Token `parser:"| @Value"`
+		Call  *callNode   `parser:"| @@"`
+		Unary *unaryNode  `parser:"| @@"`
+		List  *listNode   `parser:"| @@"`
+		Paren *parenNode  `parser:"| @@"`
 	}
 	unaryNode struct {
 		Op lexer.Token  `parser:"@'-'"`

@@ -101,7 +101,7 @@ type depth struct {
 // Brackets that close nothing are left to the parser's messages.
 func (d *depth) step(prev *lexer.Token, t lexer.Token) bool {
 	switch {
-	case t.Type == tPunct && t.Value == "-" && !endsValue(prev):
+	case is(t, "-") && !endsValue(prev):
 		d.unary++
 		return d.now+d.unary <= maxDepth
 	case opens(t):
@@ -119,16 +119,12 @@ func (d *depth) step(prev *lexer.Token, t lexer.Token) bool {
 // The word of a statement is not told apart here: "lr -1" counts no unary
 // operator, "lr --1" counts one; the parser adds at most this one.
 func endsValue(t *lexer.Token) bool {
-	return t != nil && t.Type != tNewline && (t.Type != tPunct || t.Value == ")" || t.Value == "]")
+	return t != nil && (t.Type == tName || t.Type == tValue || is(*t, ")") || is(*t, "]"))
 }
 
-func opens(t lexer.Token) bool {
-	return t.Type == tPunct && (t.Value == "(" || t.Value == "[" || t.Value == "{")
-}
+func opens(t lexer.Token) bool { return is(t, "(") || is(t, "[") || is(t, "{") }
 
-func closes(t lexer.Token) bool {
-	return t.Type == tPunct && (t.Value == ")" || t.Value == "]" || t.Value == "}")
-}
+func closes(t lexer.Token) bool { return is(t, ")") || is(t, "]") || is(t, "}") }
 
 func tooManyTokens(r diag.Range) *diag.Diagnostic {
 	return &diag.Diagnostic{

@@ -74,15 +74,13 @@ func badToken(r *reader, tokens []lexer.Token) *diag.Diagnostic {
 	for _, t := range tokens {
 		var d *diag.Diagnostic
 		switch t.Type {
-		case words.symbols["Junk"], words.symbols["Any"]:
+		case tJunk, tAny:
 			d = badCharacter(t.Value)
-		case words.symbols["Open"]:
+		case tOpen:
 			d = &diag.Diagnostic{Code: codeOpenString, Message: "this string is not closed",
 				Help: "write the missing `\"` on the same line; a `\"` inside a string is written \\\""}
-		case tString:
-			d = badString(t)
-		case tNumber, tSize:
-			d = badNumber(t)
+		case tValue:
+			d = badValue(t)
 		case tName, tFunc:
 			d = badName(t.Value)
 		}
@@ -125,6 +123,17 @@ func badCharacter(text string) *diag.Diagnostic {
 	return d
 }
 
+// badValue looks into a string, a size or a number.
+func badValue(t lexer.Token) *diag.Diagnostic {
+	switch {
+	case t.Value[0] == '"':
+		return badString(t)
+	case isSize(t.Value):
+		return badSize(t)
+	}
+	return badNumber(t)
+}
+
 func badString(t lexer.Token) *diag.Diagnostic {
 	i := badEscape(t.Value)
 	if i < 0 {
@@ -142,15 +151,16 @@ func badString(t lexer.Token) *diag.Diagnostic {
 	}
 }
 
-func badNumber(t lexer.Token) *diag.Diagnostic {
-	if t.Type == tSize {
-		if _, _, ok := sizeOf(t.Value); ok {
-			return nil
-		}
-		return &diag.Diagnostic{Code: codeNumberRange,
-			Message: fmt.Sprintf("the size %s is not between 1x1 and %dx%d", quote(t.Value), maxSide, maxSide),
-			Help:    "a size is height x width in pixels"}
+func badSize(t lexer.Token) *diag.Diagnostic {
+	if _, _, ok := sizeOf(t.Value); ok {
+		return nil
 	}
+	return &diag.Diagnostic{Code: codeNumberRange,
+		Message: fmt.Sprintf("the size %s is not between 1x1 and %dx%d", quote(t.Value), maxSide, maxSide),
+		Help:    "a size is height x width in pixels"}
+}
+
+func badNumber(t lexer.Token) *diag.Diagnostic {
 	if !isNumber(t.Value) {
 		return &diag.Diagnostic{Code: codeNumber, Message: quote(t.Value) + " is neither a number nor a size nor a name",
 			Help: numberHelp(t.Value)}

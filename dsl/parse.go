@@ -43,8 +43,6 @@ func (l *layout) peek() lexer.Token { return l.tokens[l.next] }
 // at reports whether the next token is the sign s.
 func (l *layout) at(s string) bool { return is(l.peek(), s) }
 
-func is(t lexer.Token, sign string) bool { return t.Type == tPunct && t.Value == sign }
-
 func (l *layout) report(d diag.Diagnostic) {
 	d.Severity = diag.Error
 	l.found = append(l.found, d)
@@ -220,7 +218,7 @@ func (l *layout) parse(head []lexer.Token) *Statement {
 		l.report(*b.found)
 		return nil
 	}
-	if last := head[len(head)-1]; is(last, "->") || is(last, ":") || is(last, ",") {
+	if last := head[len(head)-1]; last.Type == tSign {
 		l.report(nothingFollows(l.rangeOf(last), last))
 		return nil
 	}

@@ -25,9 +25,10 @@ var rules = lexer.MustStateful(lexer.Rules{"Root": {
 	{Name: "Any", Pattern: `[^\n]`},
 }})
 
-// vocabulary is what the grammar sees: the lexer's tokens and four that need
-// to know their neighbours. A Func is a Name directly followed by "(", a Key a
-// Name followed by "="; a Size is a Number such as 3x3.
+// vocabulary is what the grammar sees: the lexer's tokens and some that are
+// told apart afterwards, the fewer alternatives for the parser to try. A Func
+// is a Name directly followed by "(", a Key a Name followed by "="; a Value is
+// a Number, a Size such as 3x3 or a String; Operators and Signs are Puncts.
 type vocabulary struct {
 	*lexer.StatefulDefinition
 	symbols map[string]lexer.TokenType
@@ -50,17 +51,22 @@ func newVocabulary(d *lexer.StatefulDefinition, more ...string) vocabulary {
 }
 
 var (
-	words = newVocabulary(rules, "Func", "Key", "Size", "Newline")
+	words = newVocabulary(rules, "Func", "Key", "Value", "Operator", "Sign", "Newline")
 
-	tName    = words.symbols["Name"]
-	tComment = words.symbols["Comment"]
-	tPunct   = words.symbols["Punct"]
-	tNumber  = words.symbols["Number"]
-	tString  = words.symbols["String"]
-	tFunc    = words.symbols["Func"]
-	tKey     = words.symbols["Key"]
-	tSize    = words.symbols["Size"]
-	tNewline = words.symbols["Newline"]
+	tName     = words.symbols["Name"]
+	tComment  = words.symbols["Comment"]
+	tJunk     = words.symbols["Junk"]
+	tPunct    = words.symbols["Punct"]
+	tNumber   = words.symbols["Number"]
+	tString   = words.symbols["String"]
+	tOpen     = words.symbols["Open"]
+	tAny      = words.symbols["Any"]
+	tFunc     = words.symbols["Func"]
+	tKey      = words.symbols["Key"]
+	tValue    = words.symbols["Value"]
+	tOperator = words.symbols["Operator"]
+	tSign     = words.symbols["Sign"]
+	tNewline  = words.symbols["Newline"]
 )
 
 // reader cuts a source into tokens, line by line, and stops at the bounds.
@@ -139,11 +145,27 @@ func (r *reader) add(t lexer.Token) *diag.Diagnostic {
 	switch {
 	case t.Value == "(" && prev != nil && prev.Type == tName && endOf(*prev).Offset == t.Pos.Offset:
 		prev.Type = tFunc
-	case t.Type == tNumber && isSize(t.Value):
-		t.Type = tSize
+	case t.Type == tNumber || t.Type == tString:
+		t.Type = tValue
+	case operator(t):
+		t.Type = tOperator
+	case is(t, "->") || is(t, ":") || is(t, ","):
+		t.Type = tSign
 	}
 	r.tokens = append(r.tokens, t)
 	return nil
+}
+
+// is reports whether t is the given sign, which no other kind of token reads
+// like.
+func is(t lexer.Token, sign string) bool { return t.Value == sign }
+
+func operator(t lexer.Token) bool {
+	switch t.Value {
+	case "..", "+", "-", "*", "/":
+		return true
+	}
+	return false
 }
 
 func (r *reader) rangeOf(t lexer.Token) diag.Range {
