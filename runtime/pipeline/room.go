@@ -86,7 +86,7 @@ func (s *Spec) lag(u int) int {
 }
 
 // Roomy returns s with capacities at which no unit waits for room in a channel
-// rather than for data, and with LeastSlots slots wherever none are given.
+// rather than for data, and with slots for a window wherever none are given.
 func (s Spec) Roomy() Spec {
 	s.Units = append([]UnitSpec(nil), s.Units...)
 	for u := range s.Units {
@@ -97,7 +97,9 @@ func (s Spec) Roomy() Spec {
 	}
 	for u := range s.Units {
 		if s.Units[u].Slots == 0 {
-			s.Units[u].Slots = s.LeastSlots(u)
+			// A unit that gets no gradients would do with one slot, but then it
+			// and the one below would take turns.
+			s.Units[u].Slots = max(s.LeastSlots(u), s.Window())
 		}
 		s.Units[u].Maps = max(s.Window(), s.Units[u].Slots)
 	}
