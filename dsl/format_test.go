@@ -3,6 +3,7 @@ package dsl
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,26 +15,35 @@ func TestFormatGolden(t *testing.T) {
 	})
 }
 
-// formatTwice formats src, which must be free of errors, and checks that
-// nothing but the layout changed and that formatting again changes nothing.
+// formatTwice formats src, which must be free of errors, and checks the result.
 func formatTwice(t *testing.T, name string, src []byte) string {
 	t.Helper()
 	f, l := Parse(name, src)
 	if len(l) > 0 {
 		t.Fatalf("%s: %v", name, l)
 	}
+	if d := differs(src); d != "" {
+		t.Fatal(d)
+	}
+	return string(Format(f))
+}
+
+// differs says what is wrong with the formatting of src: it must change
+// nothing but the layout, and formatting the result again nothing at all.
+func differs(src []byte) string {
+	f, _ := Parse("x.loco", src)
 	once := Format(f)
-	g, l := Parse(name, once)
+	g, l := Parse("x.loco", once)
 	if len(l) > 0 {
-		t.Fatalf("formatted, %s is refused: %v\n%s", name, l, once)
+		return fmt.Sprintf("refused when formatted: %v\n--- source\n%s--- formatted\n%s", l, src, once)
 	}
 	if a, b := tree(f), tree(g); a != b {
-		t.Fatalf("formatting changed the tree\n--- before\n%s--- after\n%s--- source\n%s--- formatted\n%s", a, b, src, once)
+		return fmt.Sprintf("another tree\n--- before\n%s--- after\n%s--- source\n%s--- formatted\n%s", a, b, src, once)
 	}
 	if twice := Format(g); !bytes.Equal(once, twice) {
-		t.Fatalf("formatting again changes the text\n--- source\n%s--- once\n%s--- twice\n%s", src, once, twice)
+		return fmt.Sprintf("formatting again changes the text\n--- source\n%s--- once\n%s--- twice\n%s", src, once, twice)
 	}
-	return string(once)
+	return ""
 }
 
 // tree is a dump with the comments' texts in order, without lines.
