@@ -24,3 +24,6 @@ func TestWorkersChangeNoByte(t *testing.T) {
 	conformance.Same(t, opener(1), opener(2), opener(4))
 }
 
+func TestGradients(t *testing.T) {
+	conformance.Gradients(t, opener(1))
+}

@@ -29,23 +29,23 @@ func multiply[T float](a, b, y matrix[T], rows, cols, depth int, add bool) {
 		b0, b1, b2, b3 := b.row(j, depth), b.row(j+1, depth), b.row(j+2, depth), b.row(j+3, depth)
 		i := 0
 		for ; i+2 <= rows; i += 2 {
-			s := dot2x4(a.row(i, depth), a.row(i+1, depth), b0, b1, b2, b3)
-			put(y.row(i, j+4)[j:], s[0:4], add)
-			put(y.row(i+1, j+4)[j:], s[4:8], add)
+			y0, y1 := y.mem[i*y.stride+j:], y.mem[(i+1)*y.stride+j:]
+			block2x4(y0, y1, a.row(i, depth), a.row(i+1, depth), b0, b1, b2, b3, add)
 		}
 		if i < rows {
-			s := dot1x4(a.row(i, depth), b0, b1, b2, b3)
-			put(y.row(i, j+4)[j:], s[:], add)
+			s0, s1, s2, s3 := dot1x4(a.row(i, depth), b0, b1, b2, b3)
+			put4(y.mem[i*y.stride+j:], s0, s1, s2, s3, add)
 		}
 	}
 	for ; j < cols; j++ {
 		bj := b.row(j, depth)
 		i := 0
 		for ; i+4 <= rows; i += 4 {
-			s := dot1x4(bj, a.row(i, depth), a.row(i+1, depth), a.row(i+2, depth), a.row(i+3, depth))
-			for k, v := range s {
-				y.put(i+k, j, v, add)
-			}
+			s0, s1, s2, s3 := dot1x4(bj, a.row(i, depth), a.row(i+1, depth), a.row(i+2, depth), a.row(i+3, depth))
+			y.put(i, j, s0, add)
+			y.put(i+1, j, s1, add)
+			y.put(i+2, j, s2, add)
+			y.put(i+3, j, s3, add)
 		}
 		for ; i < rows; i++ {
 			y.put(i, j, dot(a.row(i, depth), bj), add)
@@ -53,19 +53,17 @@ func multiply[T float](a, b, y matrix[T], rows, cols, depth int, add bool) {
 	}
 }
 
-// put stores sums, or adds them to what is there.
-func put[T float](y, s []T, add bool) {
-	y = y[:len(s)]
+// put4 stores four sums, or adds them to what is there.
+func put4[T float](y []T, s0, s1, s2, s3 T, add bool) {
+	y = y[:4]
 	if add {
-		for i, v := range s {
-			y[i] += v
-		}
-		return
+		s0, s1, s2, s3 = s0+y[0], s1+y[1], s2+y[2], s3+y[3]
 	}
-	copy(y, s)
+	y[0], y[1], y[2], y[3] = s0, s1, s2, s3
 }
 
-func dot2x4[T float](a0, a1, b0, b1, b2, b3 []T) [8]T {
+// block2x4 makes the sums of two rows of a with four of b.
+func block2x4[T float](y0, y1, a0, a1, b0, b1, b2, b3 []T, add bool) {
 	n := len(a0)
 	a1, b0, b1, b2, b3 = a1[:n], b0[:n], b1[:n], b2[:n], b3[:n]
 	var s00, s01, s02, s03, s10, s11, s12, s13 T
@@ -84,20 +82,20 @@ func dot2x4[T float](a0, a1, b0, b1, b2, b3 []T) [8]T {
 		s03 += p * w
 		s13 += q * w
 	}
-	return [8]T{s00, s01, s02, s03, s10, s11, s12, s13}
+	put4(y0, s00, s01, s02, s03, add)
+	put4(y1, s10, s11, s12, s13, add)
 }
 
-func dot1x4[T float](a, b0, b1, b2, b3 []T) [4]T {
+func dot1x4[T float](a, b0, b1, b2, b3 []T) (s0, s1, s2, s3 T) {
 	n := len(a)
 	b0, b1, b2, b3 = b0[:n], b1[:n], b2[:n], b3[:n]
-	var s0, s1, s2, s3 T
 	for t, p := range a {
 		s0 += p * b0[t]
 		s1 += p * b1[t]
 		s2 += p * b2[t]
 		s3 += p * b3[t]
 	}
-	return [4]T{s0, s1, s2, s3}
+	return s0, s1, s2, s3
 }
 
 func dot[T float](a, b []T) T {

@@ -1,5 +1,7 @@
 package cpu
 
+import "fmt"
+
 // slab is one picture's channels [c0,c1): the tile of ops whose pictures and
 // channels do not touch.
 type slab struct{ img, c0, c1 int }
@@ -13,7 +15,7 @@ func slabs(r *run, n, c int, do func(s slab, ws *workspace)) error {
 	})
 }
 
-// clear zeroes s in a map of pixels pixels and c channels.
+// clearSlab zeroes s in a map of pixels pixels and c channels.
 func clearSlab[T float](s slab, m []T, pixels, c int) {
 	for p := s.img * pixels; p < (s.img+1)*pixels; p++ {
 		clear(m[p*c+s.c0 : p*c+s.c1])
@@ -61,9 +63,11 @@ func poolMaxGrad[T float](r *run) error {
 		base := s.img * size
 		for p := s.img * pixels; p < (s.img+1)*pixels; p++ {
 			for k := p*c + s.c0; k < p*c+s.c1; k++ {
-				if at := int(index[k]); at >= 0 && at < size {
-					dx[(base+at)*c+k-p*c] += dy[k]
+				at := int(index[k])
+				if at < 0 || at >= size {
+					panic(fmt.Sprintf("index %d lies outside a map of %d pixels", at, size))
 				}
+				dx[(base+at)*c+k-p*c] += dy[k]
 			}
 		}
 	})

@@ -1,0 +1,209 @@
+package conformance
+
+import (
+	"errors"
+	"math"
+
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// differentiable says how the gradients of an op are made.
+type differentiable struct {
+	// outs are the results that are differentiated.
+	outs func(p *problem) []int
+	// backward returns a gradient for each argument, nil where there is none,
+	// from the forward problem as it was run and the results' gradients.
+	backward func(c calls, p *problem, dy []*array) ([]*array, error)
+}
+
+func firstOut(*problem) []int  { return []int{0} }
+func secondOut(*problem) []int { return []int{1} }
+
+func allOuts(p *problem) (is []int) {
+	for i := range p.out {
+		is = append(is, i)
+	}
+	return is
+}
+
+var differentiables = [len(op.Rows)]*differentiable{
+	op.Conv:     {firstOut, convBackward},
+	op.Dense:    {firstOut, denseBackward},
+	op.Norm:     {firstOut, normBackward},
+	op.ConvNorm: {secondOut, convNormBackward},
+	op.ReLU: {firstOut, func(c calls, p *problem, dy []*array) ([]*array, error) {
+		return c.run(op.ReLUGrad, op.Attr{}, list(dy[0], p.out[0]), p.in[0])
+	}},
+	op.Add: {firstOut, func(_ calls, _ *problem, dy []*array) ([]*array, error) {
+		return list(dy[0], dy[0]), nil
+	}},
+	op.PoolMax: {firstOut, func(c calls, p *problem, dy []*array) ([]*array, error) {
+		return c.run(op.PoolMaxGrad, p.mapAttr(), list(dy[0], p.out[1]), p.in[0])
+	}},
+	op.PoolMean: {firstOut, backwardBy(op.PoolMeanGrad)},
+	op.Mean:     {firstOut, backwardBy(op.MeanGrad)},
+	op.Resize:   {firstOut, backwardBy(op.ResizeGrad)},
+	op.Shuffle: {firstOut, func(c calls, p *problem, dy []*array) ([]*array, error) {
+		a := op.Attr{Groups: p.in[0].shape[3] / p.attr.Groups}
+		return c.run(op.Shuffle, a, list(dy[0]), p.in[0])
+	}},
+	op.Split: {allOuts, func(c calls, p *problem, dy []*array) ([]*array, error) {
+		return c.run(op.Concat, op.Attr{}, dy, p.in[0])
+	}},
+	op.Concat: {firstOut, func(c calls, p *problem, dy []*array) ([]*array, error) {
+		return c.run(op.Split, op.Attr{}, list(dy[0]), p.in...)
+	}},
+	op.NTXent: {firstOut, func(_ calls, p *problem, _ []*array) ([]*array, error) {
+		return list(p.out[1]), nil
+	}},
+}
+
+// calls runs gradient ops.
+type calls struct{ b device.Backend }
+
+// run runs one op; its results have the shapes of like, nil is absent, and
+// start as zeros.
+func (c calls) run(code op.Code, a op.Attr, in []*array, like ...*array) ([]*array, error) {
+	p := &problem{code: code, attr: a, in: in}
+	for _, l := range like {
+		if l == nil {
+			p.out = append(p.out, nil)
+			continue
+		}
+		p.out = append(p.out, newArray(op.F64, l.shape...))
+	}
+	return p.out, p.run(c.b)
+}
+
+// mapAttr is the problem's settings with the size of its input map.
+func (p *problem) mapAttr() op.Attr {
+	a := p.attr
+	a.H, a.W = p.in[0].shape[1], p.in[0].shape[2]
+	return a
+}
+
+// backwardBy is a backward pass of one op that takes dy alone.
+func backwardBy(code op.Code) func(calls, *problem, []*array) ([]*array, error) {
+	return func(c calls, p *problem, dy []*array) ([]*array, error) {
+		return c.run(code, p.mapAttr(), list(dy[0]), p.in[0])
+	}
+}
+
+func convBackward(c calls, p *problem, dy []*array) ([]*array, error) {
+	return c.product(p, op.ConvInput, op.ConvWeight, dy[0])
+}
+
+func denseBackward(c calls, p *problem, dy []*array) ([]*array, error) {
+	return c.product(p, op.DenseInput, op.DenseWeight, dy[0])
+}
+
+// product is the backward pass of Conv and Dense: of x, w and bias.
+func (c calls) product(p *problem, input, weight op.Code, dy *array) ([]*array, error) {
+	dx, err := c.run(input, p.mapAttr(), list(dy, p.in[1]), p.in[0])
+	if err != nil {
+		return nil, err
+	}
+	dw, err := c.run(weight, p.attr, list(p.in[0], dy), p.in[1], p.in[2])
+	return append(dx, dw...), err
+}
+
+// normGrads is the backward pass of a norm of x into y: of x, scale, shift,
+// mean, var and residual.
+func (c calls) normGrads(a op.Attr, dy, x, y, scale *array, saved []*array) ([]*array, error) {
+	a.Weights = true
+	out, err := c.run(op.NormGrad, a, append(list(dy, x, y, scale), saved...), x, residualLike(a, x), scale, scale)
+	if err != nil {
+		return nil, err
+	}
+	return list(out[0], out[2], out[3], nil, nil, out[1]), nil
+}
+
+func residualLike(a op.Attr, x *array) *array {
+	if a.Residual {
+		return x
+	}
+	return nil
+}
+
+func normBackward(c calls, p *problem, dy []*array) ([]*array, error) {
+	return c.normGrads(p.attr, dy[0], p.in[0], p.out[0], p.in[1], p.out[1:])
+}
+
+func convNormBackward(c calls, p *problem, dy []*array) ([]*array, error) {
+	a := p.attr
+	a.Groups = a.NormGroups
+	norm, err := c.normGrads(a, dy[1], p.out[0], p.out[1], p.in[2], p.out[2:])
+	if err != nil {
+		return nil, err
+	}
+	conv := &problem{attr: p.attr, in: append(append([]*array{}, p.in[:2]...), nil)}
+	products, err := c.product(conv, op.ConvInput, op.ConvWeight, norm[0])
+	if err != nil {
+		return nil, err
+	}
+	return append(products[:2:2], norm[1:]...), nil
+}
+
+// smoothProblem is a small case of an op without a kink nearby.
+func smoothProblem(b device.Backend, c op.Code, i int) (*problem, error) {
+	for try := range 100 {
+		p, err := newProblem(c, 8*(i/7)+i%7+8000*try, op.F64)
+		if err != nil {
+			return nil, err
+		}
+		p.smooth(newRandom(c, 2000+i, op.F64))
+		if ok, err := p.clear(b); ok || err != nil {
+			return p, err
+		}
+	}
+	return nil, errors.New("no case without a kink found")
+}
+
+// smooth changes a case to one that can be differentiated.
+func (p *problem) smooth(r *random) {
+	switch p.code {
+	case op.ReLU, op.PoolMax:
+		p.in[0] = r.spaced(p.in[0].shape...)
+	case op.NTXent:
+		p.attr.Temperature = max(p.attr.Temperature, 0.05)
+		p.in[0] = r.array(2*r.between(2, 9), 1, 1, r.between(2, 20))
+		p.out[1] = r.array(p.in[0].shape...)
+	case op.Norm, op.ConvNorm:
+		if p.attr.Mode == op.NormRunning {
+			p.attr.Mode = op.NormBatch
+		}
+		p.needSaved(r)
+	}
+}
+
+// needSaved puts in the saved statistics that a case may leave out.
+func (p *problem) needSaved(r *random) {
+	n, y, groups := len(p.out), p.out[len(p.out)-3], p.attr.Groups
+	if p.code == op.ConvNorm {
+		groups = p.attr.NormGroups
+	}
+	shape := []int{y.shape[3]}
+	if groups > 0 {
+		shape = []int{y.shape[0], groups}
+	}
+	p.out[n-2], p.out[n-1] = r.array(shape...), r.array(shape...)
+}
+
+// clear reports whether nothing lies near the kink of a fused relu.
+func (p *problem) clear(b device.Backend) (bool, error) {
+	if !p.attr.ReLU {
+		return true, nil
+	}
+	q := p.clone()
+	q.attr.ReLU = false
+	if err := q.run(b); err != nil {
+		return false, err
+	}
+	for _, v := range q.out[len(q.out)-3].v {
+		if math.Abs(v) < 1e-3 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
