@@ -2,7 +2,7 @@
 // second place, and what to do about it.
 //
 // In: problems found by the parser and the checker. Out: a List, sorted by
-// position, that a caller renders as text with carets or as JSON lines.
+// position, that Render writes for people and WriteJSON for scripts.
 // A List with an error means that no later stage of the compiler ran.
 package diag
 
