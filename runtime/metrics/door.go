@@ -25,7 +25,7 @@ type door struct {
 type guest struct {
 	net.Conn
 	door *door
-	busy bool // a handler runs; guarded by door.mu
+	busy int // handlers that run; guarded by door.mu
 	once sync.Once
 }
 
@@ -49,7 +49,7 @@ func (d *door) admit(c net.Conn) *guest {
 	d.mu.Lock()
 	var out *guest
 	if len(d.guests) >= d.most {
-		i := slices.IndexFunc(d.guests, func(g *guest) bool { return !g.busy })
+		i := slices.IndexFunc(d.guests, func(g *guest) bool { return g.busy == 0 })
 		if i < 0 {
 			d.mu.Unlock()
 			return nil
@@ -80,20 +80,25 @@ func (d *door) forget(g *guest) {
 	}
 }
 
-// serve marks a guest as busy or as done; done puts it last in line.
-func (d *door) serve(g *guest, busy bool) {
+// serve counts a guest's running requests up or down; one that has none left
+// goes last in line.
+func (d *door) serve(g *guest, change int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	g.busy = busy
-	if i := slices.Index(d.guests, g); i >= 0 && !busy {
+	g.busy += change
+	if i := slices.Index(d.guests, g); i >= 0 && g.busy == 0 {
 		d.guests = append(slices.Delete(d.guests, i, i+1), g)
 	}
 }
 
 type guestKey struct{}
 
-// withGuest is http.Server.ConnContext: it lets a handler find its connection.
+// withGuest is http.Server.ConnContext: it lets a handler find its connection,
+// which TLS may have wrapped.
 func withGuest(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
 	return context.WithValue(ctx, guestKey{}, c)
 }
 
@@ -103,6 +108,6 @@ func enter(ctx context.Context) (leave func()) {
 	if !ok {
 		return func() {}
 	}
-	g.door.serve(g, true)
-	return func() { g.door.serve(g, false) }
+	g.door.serve(g, +1)
+	return func() { g.door.serve(g, -1) }
 }

@@ -48,6 +48,10 @@ type ServeOptions struct {
 	Healthy func() error // the watchdog's finding; nil: always healthy
 	Page    func() Page  // what the live page shows; nil: nothing yet
 	Log     func(string) // the server's own troubles; nil: dropped
+	// WebConfig is the path of a web config file of Prometheus' exporter
+	// toolkit (--web.config.file): TLS, client certificates, passwords. Empty:
+	// plain HTTP, open to whoever reaches the address.
+	WebConfig string
 }
 
 // Server is a listening endpoint.
@@ -72,17 +76,23 @@ func Serve(ctx context.Context, o ServeOptions) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr, o.Default = DefaultAddr, true
 	}
+	tls, err := checkWebConfig(o.WebConfig)
+	if err != nil {
+		return nil, err
+	}
 	l, moved, err := listen(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	s := &Server{
-		URL:     rootURL(l.Addr()),
-		Moved:   moved,
-		Warning: warning(l.Addr()),
-		http:    newHTTP(o),
-		stop:    stop,
+		URL:   rootURL(l.Addr(), tls),
+		Moved: moved,
+		http:  newHTTP(o),
+		stop:  stop,
+	}
+	if o.WebConfig == "" {
+		s.Warning = warning(l.Addr())
 	}
 	s.done.Go(func() { s.serve(newDoor(l, maxConnections), o) })
 	s.done.Go(func() {
@@ -103,7 +113,7 @@ func (s *Server) Close() {
 }
 
 func (s *Server) serve(l net.Listener, o ServeOptions) {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.accept(l, o); !errors.Is(err, http.ErrServerClosed) {
 		o.Set.Error("metrics")
 		o.log(fmt.Sprintf("metrics endpoint %s stopped: %v", s.URL, err))
 	}
@@ -183,16 +193,20 @@ func splitAddr(addr string) (host string, port int, err error) {
 
 // rootURL is an address that works on this machine, also where the server
 // listens on all interfaces.
-func rootURL(a net.Addr) string {
+func rootURL(a net.Addr, tls bool) string {
+	scheme := "http://"
+	if tls {
+		scheme = "https://"
+	}
 	t, ok := a.(*net.TCPAddr)
 	if !ok {
-		return "http://" + a.String() + "/"
+		return scheme + a.String() + "/"
 	}
 	host := t.IP.String()
 	if t.IP.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(t.Port)) + "/"
+	return scheme + net.JoinHostPort(host, strconv.Itoa(t.Port)) + "/"
 }
 
 func warning(a net.Addr) string {
@@ -200,7 +214,7 @@ func warning(a net.Addr) string {
 	if !ok || t.IP.IsLoopback() {
 		return ""
 	}
-	return fmt.Sprintf("the metrics endpoint listens on %s: whoever reaches this machine can read the run's losses, without a password", t)
+	return fmt.Sprintf("the metrics endpoint listens on %s: whoever reaches this machine can read the run's losses; --web.config.file sets TLS and passwords", t)
 }
 
 // Handler answers the four paths. GET and HEAD only; a panic in a function of

@@ -233,11 +233,11 @@ func TestWrongAddresses(t *testing.T) {
 
 func TestWarning(t *testing.T) {
 	all := &net.TCPAddr{IP: net.IPv4zero, Port: 9464}
-	want := "the metrics endpoint listens on 0.0.0.0:9464: whoever reaches this machine can read the run's losses, without a password"
+	want := "the metrics endpoint listens on 0.0.0.0:9464: whoever reaches this machine can read the run's losses; --web.config.file sets TLS and passwords"
 	if got := warning(all); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := rootURL(all); got != "http://localhost:9464/" {
+	if got := rootURL(all, false); got != "http://localhost:9464/" {
 		t.Errorf("got %q", got)
 	}
 	if got := warning(&net.TCPAddr{IP: net.IPv6loopback, Port: 1}); got != "" {
@@ -295,12 +295,12 @@ func TestHalfOpenClients(t *testing.T) {
 func TestDoorTurnsAwayWhenAllAreServed(t *testing.T) {
 	d := newDoor(nil, 2)
 	a, b := d.admit(pipe(t)), d.admit(pipe(t))
-	d.serve(a, true)
-	d.serve(b, true)
+	d.serve(a, +1)
+	d.serve(b, +1)
 	if d.admit(pipe(t)) != nil {
 		t.Error("a third guest came in while two were served")
 	}
-	d.serve(a, false)
+	d.serve(a, -1)
 	c := d.admit(pipe(t))
 	if c == nil || len(d.guests) != 2 {
 		t.Errorf("the idle guest did not make room: %d guests", len(d.guests))
