@@ -106,7 +106,7 @@ func (b *Backend) window(t device.Tensor) ([]byte, error) {
 		return nil, fmt.Errorf("tensor lies in a buffer that was freed")
 	}
 	if t.Dtype < op.F32 || t.Dtype > op.I32 {
-		return nil, fmt.Errorf("tensor of %v elements has no type", t.Shape)
+		return nil, fmt.Errorf("tensor %v has no type", t.Shape)
 	}
 	n, err := elements(t.Shape)
 	if err != nil {

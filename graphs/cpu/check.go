@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -76,7 +77,7 @@ func (r *run) dtype(row *op.Row) (op.Dtype, error) {
 		}
 		return nil
 	}
-	return want, errors.Join(check(row.In, r.call.In), check(row.Out, r.call.Out))
+	return want, cmp.Or(check(row.In, r.call.In), check(row.Out, r.call.Out))
 }
 
 // checkAttr refuses settings no kernel can take.
@@ -171,7 +172,7 @@ func (r *run) checkRest(row *op.Row) error {
 	a, in, out := r.attr, r.in, r.out
 	switch r.call.Code {
 	case op.Conv, op.Dense:
-		return errors.Join(agrees("bias", in[2], a.Bias), fits("bias", in[2], in[1][0]))
+		return cmp.Or(agrees("bias", in[2], a.Bias), fits("bias", in[2], in[1][0]))
 	case op.Norm:
 		return r.checkNorm(a.Groups, in[0][3], in[1:])
 	case op.ConvNorm:
@@ -181,13 +182,13 @@ func (r *run) checkRest(row *op.Row) error {
 	case op.ConvInput:
 		return checkConv(a, out[0], in[1], in[0])
 	case op.ConvWeight:
-		return errors.Join(agrees("dbias", out[1], a.Bias), checkConv(a, in[0], out[0], in[1]))
+		return cmp.Or(agrees("dbias", out[1], a.Bias), checkConv(a, in[0], out[0], in[1]))
 	case op.DenseInput:
 		return fits("dy", in[0], in[0][0], 1, 1, in[1][0])
 	case op.DenseWeight:
-		return errors.Join(agrees("dbias", out[1], a.Bias), fits("x", in[0], in[1][0], 1, 1, in[0][3]), fits("dy", in[1], in[1][0], 1, 1, in[1][3]))
+		return cmp.Or(agrees("dbias", out[1], a.Bias), fits("x", in[0], in[1][0], 1, 1, in[0][3]), fits("dy", in[1], in[1][0], 1, 1, in[1][3]))
 	case op.PoolMaxGrad:
-		return errors.Join(fits("index", in[1], in[0]...), checkPool(a, out[0], in[0]))
+		return cmp.Or(fits("index", in[1], in[0]...), checkPool(a, out[0], in[0]))
 	case op.PoolMeanGrad:
 		return checkPool(a, out[0], in[0])
 	case op.MeanGrad:
@@ -209,7 +210,7 @@ func (r *run) checkNorm(groups, c int, rest [][]int) error {
 	if groups == 0 && a.Mode != op.NormBatch && (rest[2] == nil || rest[3] == nil) {
 		return errors.New("running mean or var is missing")
 	}
-	return errors.Join(
+	return cmp.Or(
 		fits("scale", rest[0], c), fits("shift", rest[1], c),
 		fits("mean", rest[2], c), fits("var", rest[3], c),
 		agrees("residual", rest[4], a.Residual))
@@ -231,7 +232,7 @@ func (r *run) checkNormGrad() error {
 	if a.Weights && (r.out[2] == nil || r.out[3] == nil) {
 		return errors.New("result dscale or dshift is missing")
 	}
-	return errors.Join(fits("y", in[2], x...), fits("scale", in[3], x[3]),
+	return cmp.Or(fits("y", in[2], x...), fits("scale", in[3], x[3]),
 		fits("saved_mean", in[4], saved...), fits("saved_invstd", in[5], saved...))
 }
 

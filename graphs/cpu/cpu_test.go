@@ -12,10 +12,6 @@ func opener(workers int) func() device.Backend {
 	return func() device.Backend { return New(Options{Workers: workers}) }
 }
 
-func TestConformance(t *testing.T) {
-	conformance.Run(t, opener(2), conformance.Tolerances{Rel: 5e-6, Abs: 1e-6})
-}
-
 func TestConformanceFloat64(t *testing.T) {
 	conformance.RunAs(t, opener(2), op.F64, conformance.Tolerances{Rel: 1e-11, Abs: 1e-11})
 }
