@@ -10,6 +10,8 @@ import (
 	"testing"
 	"unsafe"
 
+	"go.uber.org/goleak"
+
 	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/conformance"
 	"github.com/locorun/locorun/graphs/device"
@@ -243,7 +245,11 @@ func TestMemoryRefusals(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	b := New(Options{Workers: 2})
+	defer goleak.VerifyNone(t)
+	b := New(Options{Workers: 4})
+	for _, c := range residualStep(t, b) {
+		must(t, b, c)
+	}
 	for range 2 {
 		if err := b.Close(); err != nil {
 			t.Fatal(err)
