@@ -1,0 +1,197 @@
+package source
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/runtime/rng"
+)
+
+// Key is what the randomness of a view is a function of.
+type Key struct {
+	Seed  uint64
+	Epoch int
+	Image int // index into the data set
+	View  int // 0 or 1 of a pair; readouts use 0
+}
+
+// Norm is how pictures are centred and scaled, per channel, last of all:
+// (x - Mean) / Std. The zero Norm leaves them in [0, 1].
+type Norm struct{ Mean, Std []float32 }
+
+// Views is a list of steps ready to be applied. In order:
+//
+//   - the steps as written, on the picture as numbers in [0, 1]; each draws from
+//     a stream of its own, keyed by Key, the step's kind and how many of that
+//     kind came before, so that adding a blur does not move the crops;
+//   - channels: grey repeated to three, three taken to luma (0.299, 0.587,
+//     0.114: Rec. ITU-R BT.601), before the first step that minds colours;
+//   - Norm.
+//
+// The kinds: crop (random resized crop), centre (the middle window), resize
+// (H and W, or with W 0 the shorter side to H), flip (left to right), jitter,
+// grey, blur. Steps with a probability toss a coin of their own first.
+type Views struct {
+	steps []step
+	shape model.Shape
+	norm  Norm
+	spare sync.Pool // of *bench
+}
+
+// step is one line of a views list.
+type step struct {
+	model.View
+	purpose rng.Purpose
+	run     func(*bench, model.View, *rng.Stream) error
+}
+
+// NewViews prepares steps whose result is pictures of the given shape.
+func NewViews(steps []model.View, shape model.Shape, norm Norm) (*Views, error) {
+	if shape.H < 1 || shape.W < 1 || shape.C != 1 && shape.C != 3 {
+		return nil, fmt.Errorf("views of shape %d x %d x %d: want one or three channels", shape.H, shape.W, shape.C)
+	}
+	if n := len(norm.Mean); n != len(norm.Std) || n != 0 && n != shape.C {
+		return nil, fmt.Errorf("normalise has %d means and %d deviations for %d channels", n, len(norm.Std), shape.C)
+	}
+	v := &Views{shape: shape, norm: norm}
+	v.spare.New = func() any { return new(bench) }
+	count := map[string]int{}
+	for _, s := range steps {
+		run, err := stepOf(s)
+		if err != nil {
+			return nil, err
+		}
+		name := fmt.Sprintf("view/%s#%d", s.Kind, count[s.Kind])
+		count[s.Kind]++
+		v.steps = append(v.steps, step{s, rng.For(name), run})
+	}
+	return v, nil
+}
+
+// stepOf finds what carries a step out and checks its numbers: they come from a
+// checked program, so that a fault here is the checker's.
+func stepOf(s model.View) (run func(*bench, model.View, *rng.Stream) error, err error) {
+	sound := true
+	switch s.Kind {
+	case "crop":
+		run = (*bench).crop
+		sound = s.H > 0 && s.W > 0 && ordered(s.Scale) && ordered(s.Ratio)
+	case "centre":
+		run, sound = (*bench).centre, s.H > 0 && s.W > 0
+	case "resize":
+		run, sound = (*bench).resize, s.H > 0 && s.W >= 0
+	case "flip":
+		run = (*bench).flip
+	case "jitter":
+		run = (*bench).jitter
+		sound = min(s.Brightness, s.Contrast, s.Saturation, s.Hue) >= 0 && s.Hue <= 0.5
+	case "grey":
+		run = (*bench).grey
+	case "blur":
+		run, sound = (*bench).blur, ordered(s.Sigma)
+	default:
+		return nil, fmt.Errorf("no step of views is called %q", s.Kind)
+	}
+	if !sound || !(s.P >= 0 && s.P <= 1) {
+		return nil, fmt.Errorf("step %s of views has impossible settings: %+v", s.Kind, s)
+	}
+	return run, nil
+}
+
+// ordered reports whether r is a range of numbers above 0.
+func ordered(r [2]float64) bool { return r[0] > 0 && r[0] <= r[1] }
+
+// Apply writes the view k of p to dst, H x W x C values of the views' shape.
+// A picture whose size after the steps is another is an error, as is one that
+// a step cannot be applied to.
+func (v *Views) Apply(dst []float32, p Picture, k Key) error {
+	b := v.spare.Get().(*bench)
+	defer v.spare.Put(b)
+	b.load(p, v.shape.C)
+	for _, s := range v.steps {
+		r := s.purpose.Stream(k.Seed, uint64(k.Epoch), uint64(k.Image), uint64(k.View))
+		if err := s.run(b, s.View, &r); err != nil {
+			return err
+		}
+	}
+	b.unpack()
+	if b.h != v.shape.H || b.w != v.shape.W {
+		return fmt.Errorf("picture %d is %d x %d after the views, want %d x %d", k.Image, b.h, b.w, v.shape.H, v.shape.W)
+	}
+	v.norm.apply(dst, b.pix)
+	return nil
+}
+
+// apply writes src, normalised, to dst.
+func (n Norm) apply(dst, src []float32) {
+	if len(n.Mean) == 0 {
+		copy(dst, src)
+		return
+	}
+	channels := len(n.Mean)
+	for c := range channels {
+		mean, scale := n.Mean[c], 1/n.Std[c]
+		for i := c; i < len(src); i += channels {
+			dst[i] = (src[i] - mean) * scale
+		}
+	}
+}
+
+// bench is where one picture is worked on: the picture as it came until a step
+// resamples or unpacks it, then numbers in [0, 1]. It is used again for the
+// next one.
+type bench struct {
+	picture  Picture // its Pix is nil once unpacked
+	channels int     // wanted
+	h, w, c  int
+	pix      []float32 // h x w x c, valid once unpacked
+	other    []float32 // the next pix
+	middle   []float32 // between the two passes of resampling and blurring
+	rows     axis
+	columns  axis
+}
+
+func (b *bench) load(p Picture, channels int) {
+	b.picture, b.channels = p, channels
+	b.h, b.w, b.c = p.H, p.W, p.C
+}
+
+// unpack turns the bytes of the picture into numbers of the wanted channels,
+// unless that has been done.
+func (b *bench) unpack() {
+	if b.picture.Pix == nil {
+		return
+	}
+	b.pix = sized(b.pix, len(b.picture.Pix))
+	for i, v := range b.picture.Pix {
+		b.pix[i] = float32(v) * (1.0 / 255)
+	}
+	b.picture.Pix = nil
+	b.convert()
+}
+
+// convert changes pix to the wanted number of channels.
+func (b *bench) convert() {
+	if b.c == b.channels {
+		return
+	}
+	n := b.h * b.w
+	b.other = sized(b.other, n*b.channels)
+	for i := range n {
+		if b.c == 3 {
+			b.other[i] = luma(b.pix[3*i], b.pix[3*i+1], b.pix[3*i+2])
+		} else {
+			b.other[3*i], b.other[3*i+1], b.other[3*i+2] = b.pix[i], b.pix[i], b.pix[i]
+		}
+	}
+	b.pix, b.other, b.c = b.other, b.pix, b.channels
+}
+
+// sized gives a slice of n elements of any content, buf's memory where it does.
+func sized(buf []float32, n int) []float32 {
+	if cap(buf) < n {
+		return make([]float32, n)
+	}
+	return buf[:n]
+}
