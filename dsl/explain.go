@@ -26,6 +26,8 @@ func explain(r *reader, head []lexer.Token, i int) diag.Diagnostic {
 	case is(t, "="):
 		d.Message = "`=` needs a name before it"
 		d.Help = "key=value: the key is a single word"
+	case wantsValue(prev) && t.Type == tKey:
+		d.Message = fmt.Sprintf("a value is expected after %s, not a key with a value of its own", quote(prev.Value))
 	case wantsValue(prev):
 		d.Code, d.Range = codeNoValue, r.rangeOf(prev)
 		d.Message = fmt.Sprintf("a value is missing between %s and %s", quote(prev.Value), quote(t.Value))

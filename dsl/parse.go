@@ -36,6 +36,7 @@ type layout struct {
 	*reader
 	next  int // index of the next token
 	found diag.List
+	ended bool // the file's end within a block has been reported
 }
 
 func (l *layout) peek() lexer.Token { return l.tokens[l.next] }
@@ -109,17 +110,36 @@ func (l *layout) statement() *Statement {
 
 // block reads from "{" to "}".
 func (l *layout) block() *Block {
-	open := l.peek()
+	i := l.next
+	open := l.tokens[i]
 	l.next++
 	b := &Block{Range: l.rangeOf(open), Statements: l.statements(&open)}
 	if t := l.peek(); t.EOF() {
-		l.report(neverClosed(l.rangeOf(open), open, nil))
+		if !l.ended {
+			l.report(neverClosed(l.rangeOf(open), open, l.outdented(i, b.Statements)))
+		}
+		l.ended = true
 		b.Range.End = posOf(t.Pos)
 		return b
 	}
 	b.Range.End = endOf(l.peek())
 	l.next++
 	return b
+}
+
+// outdented looks for where the brace that closes the one at index open may be
+// missing: before the first statement that stands no deeper than its line.
+func (l *layout) outdented(open int, list []*Statement) []diag.Note {
+	line := l.tokens[open].Pos.Line
+	for open > 0 && l.tokens[open-1].Pos.Line == line {
+		open--
+	}
+	for _, s := range list {
+		if at := s.Range.Start; at.Line > line && at.Column <= l.tokens[open].Pos.Column {
+			return []diag.Note{{Range: s.Word.Range, Message: "perhaps before this"}}
+		}
+	}
+	return nil
 }
 
 // head collects the tokens of a statement up to its end or its block, leaving
