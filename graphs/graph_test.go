@@ -186,6 +186,12 @@ func TestOrderIsTheSegments(t *testing.T) {
 				t.Fatalf("seed %d: call %d is %v", seed, i, calls[i])
 			}
 		}
+		nodes := p.Nodes(0)
+		for i := range nodes[1:] {
+			if !slices.Contains(nodes[i+1].Children, nodes[i].ID) {
+				t.Fatalf("seed %d: no edge holds op %d behind the one before", seed, i+1)
+			}
+		}
 		for i := range want {
 			if got := read(t, p, ir.ValueID(i), 0); !slices.Equal(got, want[i]) {
 				t.Fatalf("seed %d: place %d holds %v, not %v", seed, i, got, want[i])
