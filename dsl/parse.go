@@ -23,6 +23,9 @@ func Parse(name string, src []byte) (*File, diag.List) {
 	l := &layout{reader: r}
 	f.Comments = r.comments
 	f.Statements = l.statements(nil)
+	if l.open != nil {
+		l.report(*l.open)
+	}
 	return f, l.found.Sorted()
 }
 
@@ -36,7 +39,11 @@ type layout struct {
 	*reader
 	next  int // index of the next token
 	found diag.List
-	ended bool // the file's end within a block has been reported
+
+	// open is the message about one of the blocks that the file's end found
+	// open: one whose brace seems to be missing inside the file, else the
+	// innermost.
+	open *diag.Diagnostic
 }
 
 func (l *layout) peek() lexer.Token { return l.tokens[l.next] }
@@ -115,10 +122,10 @@ func (l *layout) block() *Block {
 	l.next++
 	b := &Block{Range: l.rangeOf(open), Statements: l.statements(&open)}
 	if t := l.peek(); t.EOF() {
-		if !l.ended {
-			l.report(neverClosed(l.rangeOf(open), open, l.outdented(i, b.Statements)))
+		d := neverClosed(l.rangeOf(open), open, l.outdented(i, b.Statements))
+		if l.open == nil || l.open.Notes == nil && d.Notes != nil {
+			l.open = &d
 		}
-		l.ended = true
 		b.Range.End = posOf(t.Pos)
 		return b
 	}

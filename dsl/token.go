@@ -223,7 +223,10 @@ func sizeOf(s string) (h, w int, ok bool) {
 // numberOf reads a Number token; ok is false where a float64 cannot hold it,
 // or, written whole, not exactly.
 func numberOf(s string) (v float64, whole, ok bool) {
+	if digits(s) {
+		n, err := strconv.ParseUint(s, 10, 64)
+		return float64(n), true, err == nil && n <= maxWhole
+	}
 	v, err := strconv.ParseFloat(s, 64)
-	whole = digits(s)
-	return v, whole, err == nil && (!whole || v <= maxWhole)
+	return v, false, err == nil
 }
