@@ -89,7 +89,7 @@ func list(g *gorgonia.ExprGraph) []Node {
 func describe(g *gorgonia.ExprGraph, gn *gorgonia.Node) Node {
 	n, ok := gn.Op().(*node)
 	if !ok {
-		return Node{ID: gn.ID(), After: -1, leaf: fmt.Sprint(gn.Value())}
+		return Node{ID: gn.ID(), After: -1, leaf: gn.Value().(*value).definition()}
 	}
 	d := Node{ID: gn.ID(), Code: n.op.Code, Layer: n.op.Layer, In: make([]string, len(n.in)), Out: make([]string, len(n.results)), After: -1}
 	var children []*gorgonia.Node
@@ -113,6 +113,14 @@ func describe(g *gorgonia.ExprGraph, gn *gorgonia.Node) Node {
 		d.After = children[c].ID()
 	}
 	return d
+}
+
+// definition is the value with all its slots.
+func (v *value) definition() string {
+	if v.slots == 1 {
+		return fmt.Sprint(v)
+	}
+	return fmt.Sprintf("%v slots=%d stride=%d", v, v.slots, v.stride)
 }
 
 // brings is the name of the value that an edge from a node brings.
