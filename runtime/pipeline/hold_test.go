@@ -159,30 +159,34 @@ func TestItIsAPipeline(t *testing.T) {
 func TestReachByHand(t *testing.T) {
 	for _, c := range []struct {
 		wide, depth, slots int
+		tied               bool
 		want               string
 	}{
 		// Each map waits for the gradient of the one before: all are at it.
-		{1, 1, 0, "forwards [6 6], updates [1 1]"},
+		{1, 1, 0, false, "forwards [6 6], updates [1 1]"},
 		// Mid may have two on the way; so has low, but mid releases none of them.
-		{1, 2, 0, "forwards [7 7], updates [1 1]"},
+		{1, 2, 0, false, "forwards [7 7], updates [1 1]"},
 		// With slots to spare low is two ahead of mid.
-		{1, 2, 8, "forwards [8 7], updates [1 1]"},
+		{1, 2, 8, false, "forwards [8 7], updates [1 1]"},
 		// Mid sends its whole batch and waits for gradients. Low has them all from
 		// mid, updates, and begins batch 2, as mid has ended batch 0; its slots end
 		// it: microbatch 9 waits for the release of 5.
-		{1, 8, 0, "forwards [9 8], updates [2 1]"},
-		{1, 8, 12, "forwards [12 8], updates [2 1]"},
+		{1, 8, 0, false, "forwards [9 8], updates [2 1]"},
+		{1, 8, 12, false, "forwards [12 8], updates [2 1]"},
 		// Nothing shared: slots hold mid four ahead of high's five, and low four
 		// ahead of mid's nine.
-		{0, 8, 4, "forwards [13 9], updates [3 2]"},
+		{0, 8, 4, false, "forwards [13 9], updates [3 2]"},
 		// Slots to spare leave the batch rule: high ended batch 0, so mid may run
 		// batch 2; mid then ended batch 2, so low may run batch 4.
-		{0, 8, 12, "forwards [20 12], updates [5 3]"},
+		{0, 8, 12, false, "forwards [20 12], updates [5 3]"},
+		// Tied weights: an update for b needs the weights of b above, so mid cannot
+		// update for 2 before high has for 1, nor low for 3 before mid has for 2.
+		{0, 8, 12, true, "forwards [16 12], updates [3 2]"},
 	} {
 		s := chain(3, c.wide)
 		s.Micros, s.Depth, s.Batches = 4, c.depth, 6
 		for u := range s.Units {
-			s.Units[u].Slots = c.slots
+			s.Units[u].Slots, s.Units[u].Tied = c.slots, c.tied
 		}
 		if got := holdTop(t, s.Roomy(), 1, 1); got.String() != c.want {
 			t.Errorf("%d messages, depth %d, %d slots: %v, want %s", c.wide, c.depth, c.slots, got, c.want)

@@ -199,3 +199,39 @@ func TestChannels(t *testing.T) {
 		t.Errorf("got %s", strings.Join(got, ", "))
 	}
 }
+
+func TestReportInOtherStates(t *testing.T) {
+	s := named(chain(3, 1))
+	s.Micros, s.Depth = 3, 2
+	p := build(s.Roomy(), make([]Unit, 3), Hooks{})
+	ended := p.links[p.workers[0].program[0].at]
+	at := Task{Kind: Forward, Batch: 4, Micro: 2}
+	for _, c := range []struct {
+		a    activity
+		want string
+	}{
+		{activity{}, "has not begun"},
+		{activity{over: true}, "has ended"},
+		{activity{do: doFeed, task: at}, "waits for the images of batch 4, microbatch 2"},
+		{activity{do: doClose, task: at}, "saves batch 4"},
+		{activity{do: doRecv, task: at, link: ended},
+			`waits for leave to go on with batch 4 from "mid"; mid>low:ended holds 0 of 2`},
+	} {
+		if got := p.describe(c.a); got != c.want {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+	}
+}
+
+// TestStrayToken puts a token where none belongs: the unit stops, rather than
+// take another microbatch's map for its own.
+func TestStrayToken(t *testing.T) {
+	s := chain(2, 0).Roomy()
+	mem, fs := newChain(&s)
+	p := build(s, units(fs), Hooks{Feed: mem.feed})
+	p.links[0].ch <- token{batch: 7}
+	want := `unit "u1": panic: pipeline: u0>u1:map carries batch 7, microbatch 0 for forward of batch 0, microbatch 0`
+	if err := p.Run(context.Background()); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
