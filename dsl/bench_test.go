@@ -17,6 +17,7 @@ var costly = []struct{ name, src string }{
 	{"many operators", strings.Repeat("a 1"+strings.Repeat("+1", 60)+"\n", 1600)},
 	{"an error a line", strings.Repeat("a =\n", 66_000)},
 	{"junk", strings.Repeat("$", 199_000)},
+	{"brackets that swallow all", strings.Repeat("a (\n", 63) + strings.Repeat("b,\n", 99_000)},
 	{"layers", strings.Repeat("  conv 3x3 out stride=stride; norm; relu // as usual\n", 15_000)},
 }
 

@@ -175,7 +175,7 @@ func (l *layout) head() (head []lexer.Token, sound bool) {
 		}
 	}
 	if len(open) > 0 {
-		l.unclosed(open[len(open)-1], sound)
+		l.unclosed(open, sound)
 		return nil, false
 	}
 	if d := badToken(l.reader, l.tokens[from:l.next]); d != nil && sound {
@@ -218,9 +218,16 @@ func (l *layout) closeBracket(open *[]int, quiet bool) bool {
 	return false
 }
 
-// unclosed reports the bracket at index i and goes back to the end of its line,
-// so that the statements it swallowed are read after all.
-func (l *layout) unclosed(i int, report bool) {
+// unclosed reports the innermost of the open brackets that stand on the line
+// of the first, and goes back to the end of that line, so that the statements
+// swallowed are read after all.
+func (l *layout) unclosed(open []int, report bool) {
+	i := open[0]
+	for _, j := range open {
+		if l.tokens[j].Pos.Line == l.tokens[open[0]].Pos.Line {
+			i = j
+		}
+	}
 	if o := l.tokens[i]; report {
 		l.report(neverClosed(l.rangeOf(o), o, nil))
 	}
