@@ -179,6 +179,9 @@ func (d *folder) fingerprint() string {
 	})
 }
 
+// Name is the file of picture i.
+func (d *folder) Name(i int) string { return filepath.Join(d.dir, filepath.FromSlash(d.path(i))) }
+
 func (d *folder) Len() int            { return len(d.files) }
 func (d *folder) Shape() model.Shape  { return model.Shape{C: 3} }
 func (d *folder) Classes() []string   { return d.classes }
@@ -187,10 +190,9 @@ func (d *folder) Fingerprint() string { return d.print() }
 func (d *folder) Close() error        { return d.root.Close() }
 
 func (d *folder) Picture(i int) (Picture, error) {
-	name := d.path(i)
-	p, err := d.decode(name)
+	p, err := d.decode(d.path(i))
 	if err != nil {
-		return Picture{}, &Error{File: filepath.Join(d.dir, filepath.FromSlash(name)), Record: -1, Offset: -1, Err: cause(err)}
+		return Picture{}, wrong(d.Name(i), "%w", cause(err))
 	}
 	return p, nil
 }

@@ -85,7 +85,7 @@ func gridRow(sheet *image.RGBA, row, i int, views *Views, cfg GridConfig) error 
 	values := make([]float32, cfg.Shape.Elements())
 	for k := range cfg.Columns {
 		if err := views.Apply(values, p, Key{Seed: cfg.Seed, Epoch: cfg.Epoch, Image: i, View: k}); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", nameOf(cfg.Dataset, i), err)
 		}
 		paste(sheet, row, k+1, cfg.Cell, pictureOf(values, cfg.Shape))
 	}

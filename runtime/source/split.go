@@ -60,3 +60,6 @@ func (d *split) Len() int                       { return len(d.kept) }
 func (d *split) Label(i int) int                { return d.Dataset.Label(d.kept[i]) }
 func (d *split) Picture(i int) (Picture, error) { return d.Dataset.Picture(d.kept[i]) }
 func (d *split) Fingerprint() string            { return d.print }
+
+// Name says which picture of the whole is meant.
+func (d *split) Name(i int) string { return nameOf(d.Dataset, d.kept[i]) }

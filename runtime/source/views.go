@@ -117,7 +117,7 @@ func (v *Views) Apply(dst []float32, p Picture, k Key) error {
 	}
 	b.unpack()
 	if b.h != v.shape.H || b.w != v.shape.W {
-		return fmt.Errorf("picture %d is %d x %d after the views, want %d x %d", k.Image, b.h, b.w, v.shape.H, v.shape.W)
+		return fmt.Errorf("%d x %d pixels after the views, want %d x %d", b.h, b.w, v.shape.H, v.shape.W)
 	}
 	v.norm.apply(dst, b.pix)
 	return nil
