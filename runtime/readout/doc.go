@@ -38,6 +38,11 @@ type Options struct {
 	Workers     int    // 0: as many as Go runs at once
 	// Done, once closed, ends the work with ErrStopped. nil: never.
 	Done <-chan struct{}
+	// Redraw, for a linear fit on augmented pictures, gives the training
+	// features of each epoch after the first: as many rows, in the same order,
+	// from new views. Standardising stays with the first epoch's. nil: the same
+	// features in every epoch.
+	Redraw func(epoch int) (Features, error)
 }
 
 // ErrStopped is the error of a readout that Options.Done ended.

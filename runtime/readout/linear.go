@@ -108,6 +108,16 @@ func (f *fit) epochs(train *Features) error {
 	stream := rng.New(f.o.Seed, "readout")
 	seed := stream.Uint64()
 	for e := range f.cfg.Epochs {
+		if f.o.Redraw != nil && e > 0 {
+			drawn, err := f.o.Redraw(e)
+			if err != nil {
+				return err
+			}
+			if drawn.N != train.N || drawn.D != train.D {
+				return fmt.Errorf("features of epoch %d are %d x %d, not %d x %d", e, drawn.N, drawn.D, train.N, train.D)
+			}
+			train = &drawn
+		}
 		order := rng.Permutation(seed, uint64(e), train.N)
 		rate := f.rate(e)
 		for at := 0; at < train.N; at += f.batch {

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/locorun/locorun/graphs/cpu"
+	"github.com/locorun/locorun/runtime"
+	"github.com/locorun/locorun/runtime/export"
+)
+
+// embedCmd writes features.
+type embedCmd struct {
+	finished
+	Stage   string `help:"Stage whose mean-pooled map is written; default: the last."`
+	Of      string `enum:"images,train,test" default:"test" help:"Which pictures."`
+	To      string `short:"o" default:"features.npy" help:"File of the features, [pictures, channels] float32; labels go beside it, NAME.labels.npy."`
+	Workers int    `default:"1" help:"Goroutines that decode pictures."`
+}
+
+// Help shows an example.
+func (embedCmd) Help() string {
+	return "Example:\n  locorun embed --stage s3 -o s3.npy runs/quickstart-1"
+}
+
+// Run writes the features.
+func (c *embedCmd) Run(env *Env) error {
+	net, w, data, err := c.open(env)
+	if err != nil {
+		return err
+	}
+	stage := len(net.Stages) - 1
+	for i, s := range net.Stages {
+		if s.Name == c.Stage {
+			stage = i
+		}
+	}
+	if c.Stage != "" && net.Stages[stage].Name != c.Stage {
+		return wrongf("no stage %q; the last is %s", c.Stage, net.Stages[stage].Name)
+	}
+	backend := cpu.New(cpu.Options{})
+	defer backend.Close()
+	run, err := runtime.Prepare(runtime.Config{Net: net, Backend: backend, DataDir: data, Workers: c.Workers, Depth: 1})
+	if err != nil {
+		return wrong{err}
+	}
+	defer run.Close()
+	f, err := run.Embed(env.Context, w, c.Of, stage)
+	if err != nil {
+		return err
+	}
+	labels := make([]int64, f.N)
+	for i, l := range f.Labels {
+		labels[i] = int64(l)
+	}
+	if err := export.WriteFile(c.To, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, f.D}, f.X) }); err != nil {
+		return err
+	}
+	beside := strings.TrimSuffix(c.To, ".npy") + ".labels.npy"
+	if err := export.WriteFile(beside, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N}, labels) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "wrote %s: %d pictures, %d features of %s; labels in %s\n", c.To, f.N, f.D, net.Stages[stage].Name, beside)
+	return nil
+}

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+
+	"github.com/locorun/locorun/dsl"
+)
+
+// fmtCmd lays out files.
+type fmtCmd struct {
+	Files []string `arg:"" help:"Files to lay out; - reads stdin and writes stdout."`
+	Check bool     `help:"Write nothing; list the files whose layout differs and exit 1."`
+}
+
+// Help shows an example.
+func (fmtCmd) Help() string { return "Example:\n  locorun fmt graph.loco" }
+
+// Run rewrites each file whose layout differs.
+func (c *fmtCmd) Run(env *Env) error {
+	differ := false
+	for _, f := range c.Files {
+		changed, err := c.file(env, f)
+		if err != nil {
+			return err
+		}
+		differ = differ || changed
+	}
+	if c.Check && differ {
+		return quiet{exitFailed}
+	}
+	return nil
+}
+
+func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
+	text, err := os.ReadFile(name)
+	if name == "-" {
+		text, err = os.ReadFile("/dev/stdin")
+	}
+	if err != nil {
+		return false, wrong{readable(err)}
+	}
+	f, found := dsl.Parse(name, text)
+	if found.HasErrors() {
+		report(env, found, &source{files: map[string][]byte{name: text}}, false)
+		return false, quiet{exitWrong}
+	}
+	out := dsl.Format(f)
+	if name == "-" {
+		_, err := env.Stdout.Write(out)
+		return false, err
+	}
+	if bytes.Equal(out, text) {
+		return false, nil
+	}
+	fmt.Fprintln(env.Stdout, name)
+	if c.Check {
+		return true, nil
+	}
+	return true, os.WriteFile(name, out, 0o644)
+}

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	goruntime "runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs/cpu"
+	"github.com/locorun/locorun/graphs/device"
+	"github.com/locorun/locorun/runtime"
+	"github.com/locorun/locorun/runtime/journal"
+)
+
+// runCmd trains a program.
+type runCmd struct {
+	program
+	memoryFlags
+	dataFlags
+	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N."`
+	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
+	WebConfig string        `name:"web.config.file" placeholder:"FILE" help:"TLS and passwords of the endpoint, as Prometheus' exporters take them."`
+	Log       string        `enum:"text,json" default:"text" help:"Form of log lines."`
+	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run."`
+	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`
+}
+
+// dataFlags say where data lies and how it is loaded.
+type dataFlags struct {
+	Data    string `placeholder:"DIR" help:"Directory of the data; default: beside the file."`
+	Workers int    `default:"-1" help:"Goroutines that decode and augment pictures; -1: one less than there are cores, at least 1."`
+}
+
+// count settles the default number of workers.
+func (d dataFlags) count() int {
+	if d.Workers >= 0 {
+		return d.Workers
+	}
+	return max(1, goruntime.GOMAXPROCS(0)-1)
+}
+
+// Help shows an example.
+func (runCmd) Help() string {
+	return "Examples:\n  locorun examples/quickstart.loco\n  locorun --method e2e -D width=32 --out runs/baseline graph.loco"
+}
+
+// Run trains.
+func (c *runCmd) Run(env *Env) error {
+	net, src, err := c.compile(env, false)
+	if err != nil {
+		return err
+	}
+	opt, err := c.options(net)
+	if err != nil {
+		return err
+	}
+	backend := cpu.New(cpu.Options{})
+	defer backend.Close()
+	s := &session{cmd: c, env: env, net: net, src: src}
+	defer s.close()
+	cfg := runtime.Config{
+		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
+		Depth: opt.Depth, Recompute: opt.Recompute, Stall: c.Stall,
+	}
+	if err := s.start(cfg, backend); err != nil {
+		return err
+	}
+	return s.train(env.Context)
+}
+
+// session is a run with all that shows and records it.
+type session struct {
+	cmd     *runCmd
+	env     *Env
+	net     *model.Net
+	src     *source
+	run     *runtime.Run
+	journal *journal.Run
+	screen  *screen
+	log     *slog.Logger
+	begun   time.Time
+}
+
+// start opens what the run writes to, prints the plan, and prepares the run.
+func (s *session) start(cfg runtime.Config, backend device.Backend) error {
+	s.begun = time.Now()
+	s.screen = newScreen(s.env, s.net)
+	cfg.Metrics = s.screen.metrics(s.cmd, s.net)
+	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied}
+	run, err := runtime.Prepare(cfg)
+	if err != nil {
+		return wrong{err}
+	}
+	s.run = run
+	var plan bytes.Buffer
+	if err := run.Plan().Print(&plan); err != nil {
+		return err
+	}
+	fmt.Fprintf(&plan, "%s\n", normText(run.Norm()))
+	if err := s.openJournal(plan.String(), backend); err != nil {
+		return wrong{err}
+	}
+	s.env.Stdout.Write(plan.Bytes())
+	fmt.Fprintf(s.env.Stdout, "run directory %s\n", s.journal.Dir())
+	if err := s.screen.serve(s.env.Context, s.cmd, run, s.journal.Dir()); err != nil {
+		return wrong{err}
+	}
+	s.screen.show(run)
+	s.log = s.screen.logger(s.cmd.Log, s.journal.Log())
+	return nil
+}
+
+// openJournal makes the run directory.
+func (s *session) openJournal(plan string, backend device.Backend) error {
+	var imports []journal.Import
+	for name, text := range s.src.files {
+		if name != s.cmd.File {
+			imports = append(imports, journal.Import{Path: filepath.ToSlash(name), Text: text})
+		}
+	}
+	slices.SortFunc(imports, func(a, b journal.Import) int { return strings.Compare(a.Path, b.Path) })
+	var defines []journal.Define
+	for name, value := range s.cmd.defines() {
+		defines = append(defines, journal.Define{Name: name, Value: value})
+	}
+	slices.SortFunc(defines, func(a, b journal.Define) int { return strings.Compare(a.Name, b.Name) })
+	var err error
+	s.journal, err = journal.Create(journal.Options{
+		Dir: s.cmd.Out, File: s.cmd.File, Text: s.src.main, Imports: imports, Plan: plan,
+		About: journal.About{
+			Method: s.cmd.Method, Define: defines, Device: backend.Name(), Version: version(), GoVersion: goruntime.Version(),
+		},
+		OnError: func(err error) { s.screen.warn(err) },
+	})
+	return err
+}
+
+// version is the main module's version.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+}
+
+// train runs to the end, or to the end of the batch at hand when interrupted.
+func (s *session) train(ctx context.Context) error {
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-s.env.Interrupt:
+			s.log.Info("interrupted: finishing the batch; once more ends at once")
+			s.run.Stop()
+		case <-done:
+		}
+	}()
+	res, err := s.run.Train(ctx)
+	s.screen.close()
+	if err != nil {
+		return err
+	}
+	path, err := saveWeights(s.journal, res.Weights, res.Batches, s.cmd, s.run)
+	if err != nil {
+		return err
+	}
+	s.summary(res, path)
+	if res.Stopped {
+		return quiet{exitInterrupted}
+	}
+	return nil
+}
+
+// summary prints the results.
+func (s *session) summary(res *runtime.Result, checkpoint string) {
+	out := s.env.Stdout
+	verb := "trained"
+	if res.Stopped {
+		verb = "stopped after"
+	}
+	fmt.Fprintf(out, "\n%s %d batches in %s; weights in %s\n", verb, res.Batches, time.Since(s.begun).Round(100*time.Millisecond), checkpoint)
+	printReadouts(out, res.Readouts)
+}
+
+func (s *session) close() {
+	if s.screen != nil {
+		s.screen.close()
+		s.screen.stopServing()
+	}
+	if s.run != nil {
+		s.run.Close()
+	}
+	s.journal.Close()
+}

@@ -1,0 +1,179 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/runtime/metrics"
+	"github.com/locorun/locorun/runtime/readout"
+)
+
+// Readout is a readout's result beside the figures to judge it by.
+type Readout struct {
+	Kind, Stage    string
+	Epoch, Batch   int
+	Trained        readout.Result
+	Random, Pixels readout.Result
+}
+
+// judge runs readouts on copies of the weights, in a goroutine of its own,
+// while training goes on.
+type judge struct {
+	run     *Run
+	jobs    chan judgement
+	done    chan struct{}
+	results []Readout
+	err     error
+	cancel  context.CancelFunc
+}
+
+// judgement is weights to judge by some readouts.
+type judgement struct {
+	epoch, batch int
+	weights      *Weights
+	due          []int // into Net.Readouts
+}
+
+// floor is the figures of one readout on one stage that training is compared
+// with.
+type floor struct{ random, pixels readout.Result }
+
+// startReadouts starts the judge; the floors come first, from the weights of
+// step 0. Without readouts or a test set it judges nothing.
+func (r *Run) startReadouts(ctx context.Context, w *Weights) *judge {
+	ctx, cancel := context.WithCancel(ctx)
+	j := &judge{run: r, done: make(chan struct{}), cancel: cancel}
+	if len(r.net.Readouts) == 0 {
+		close(j.done)
+		return j
+	}
+	j.jobs = make(chan judgement, 2)
+	initial := w.clone()
+	go func() {
+		defer close(j.done)
+		if err := j.loop(ctx, initial); err != nil && ctx.Err() == nil {
+			j.err = fmt.Errorf("readout: %w", err)
+		}
+		for range j.jobs { // whoever sends must not wait for a judge that gave up
+		}
+	}()
+	return j
+}
+
+// during reports whether the judge wants the weights of epochs' ends.
+func (j *judge) during() bool { return j.jobs != nil }
+
+// at offers the weights at the end of an epoch.
+func (j *judge) at(epoch, batch int, w *Weights) {
+	if j.jobs == nil {
+		return
+	}
+	last := epoch == j.run.turns()*j.run.net.Train.Epochs
+	var due []int
+	for i, ro := range j.run.net.Readouts {
+		if last || ro.Every > 0 && epoch%ro.Every == 0 {
+			due = append(due, i)
+		}
+	}
+	if len(due) > 0 {
+		j.jobs <- judgement{epoch, batch, w, due}
+	}
+}
+
+// wait ends the judge, after what was asked of it or, where the run failed, at
+// once.
+func (j *judge) wait(finish bool) ([]Readout, error) {
+	defer j.cancel()
+	if j.jobs != nil {
+		close(j.jobs)
+	}
+	if !finish {
+		j.cancel()
+	}
+	<-j.done
+	return j.results, j.err
+}
+
+// loop judges what comes.
+func (j *judge) loop(ctx context.Context, initial *Weights) error {
+	e, err := newEncoder(j.run)
+	if err != nil {
+		return err
+	}
+	defer e.close()
+	floors, err := j.floors(ctx, e, initial)
+	if err != nil {
+		return err
+	}
+	for job := range j.jobs {
+		if err := e.load(job.weights); err != nil {
+			return err
+		}
+		for _, i := range job.due {
+			if err := j.judge(ctx, e, job, i, floors); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// judge runs one readout on its stages.
+func (j *judge) judge(ctx context.Context, e *encoder, job judgement, i int, floors map[string]floor) error {
+	ro := &j.run.net.Readouts[i]
+	for _, s := range ro.On {
+		res, err := e.readout(ctx, ro, s)
+		if err != nil {
+			return err
+		}
+		stage := j.run.net.Stages[s].Name
+		f := floors[floorKey(ro, stage)]
+		out := Readout{Kind: ro.Kind, Stage: stage, Epoch: job.epoch, Batch: job.batch, Trained: res, Random: f.random, Pixels: f.pixels}
+		j.results = append(j.results, out)
+		j.run.cfg.Metrics.Readout(ro.Kind, stage, metrics.Trained, res.Top1)
+		if on := j.run.cfg.Events.Readout; on != nil {
+			on(out)
+		}
+	}
+	return nil
+}
+
+// floorKey names what a floor depends on.
+func floorKey(ro *model.Readout, stage string) string {
+	return fmt.Sprintf("%s %s", ro.Kind, stage)
+}
+
+// floors judges the random encoder, its running statistics from one pass over
+// the training pictures, and the raw pixels.
+func (j *judge) floors(ctx context.Context, e *encoder, initial *Weights) (map[string]floor, error) {
+	if err := e.load(initial); err != nil {
+		return nil, err
+	}
+	if err := e.statistics(ctx); err != nil {
+		return nil, err
+	}
+	m, fs := j.run.cfg.Metrics, map[string]floor{}
+	for i := range j.run.net.Readouts {
+		ro := &j.run.net.Readouts[i]
+		pixels, err := e.pixels(ctx, ro)
+		if err != nil {
+			return nil, err
+		}
+		m.Readout(ro.Kind, "", metrics.Pixels, pixels.Top1)
+		for _, s := range ro.On {
+			random, err := e.readout(ctx, ro, s)
+			if err != nil {
+				return nil, err
+			}
+			stage := j.run.net.Stages[s].Name
+			m.Readout(ro.Kind, stage, metrics.Random, random.Top1)
+			fs[floorKey(ro, stage)] = floor{random, pixels}
+		}
+	}
+	return fs, nil
+}
+
+// Points is the accuracy above another's, in percentage points.
+func Points(a, b readout.Result) float64 { return math.Round(1e4*(a.Top1-b.Top1)) / 100 }

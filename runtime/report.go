@@ -1,0 +1,87 @@
+package runtime
+
+import (
+	"math"
+	"slices"
+	"sync"
+)
+
+// report adds what the pipeline measured to a unit's report, passes it to the
+// metrics and to whoever listens.
+func (t *turn) report(r BatchReport) {
+	perEpoch := t.run.PerEpoch()
+	r.Epoch = t.number*t.run.net.Train.Epochs + r.Batch/perEpoch + 1
+	r.Step = t.number*t.run.net.Train.Epochs*perEpoch + r.Batch + 1
+	index := 0
+	for k := range t.ir.Units {
+		if t.ir.Units[k].Name == r.Unit {
+			index = k
+		}
+	}
+	r.Seconds = t.watch.take(index)
+	t.measure(&r, index)
+	if e := t.run.cfg.Events; e.Batch != nil {
+		e.Batch(r)
+	}
+	if e := t.run.cfg.Events; r.Skipped && e.Unapplied != nil {
+		e.Unapplied(r.Unit, r.Batch)
+	}
+}
+
+// measure tells the metrics of a batch. The top unit ends a batch.
+func (t *turn) measure(r *BatchReport, index int) {
+	m := t.run.cfg.Metrics
+	for _, l := range r.Losses {
+		m.Loss(l.Name, l.Loss)
+		m.EmbeddingStd(l.Name, l.EmbeddingStd)
+		if !math.IsNaN(l.EffectiveRank) {
+			m.EffectiveRank(l.Name, l.EffectiveRank)
+		}
+	}
+	m.LearningRate(r.Unit, r.LearningRate)
+	m.GradientNorm(r.Unit, r.GradientNorm)
+	for _, s := range r.Stages {
+		m.StageGradientNorm(s.Stage, s.Own, s.OwnNorm)
+		m.StageGradientNorm(s.Stage, s.Above, s.AboveNorm)
+		m.StageGradientCosine(s.Stage, s.Cosine)
+	}
+	for _, s := range r.WeightNorms {
+		m.StageWeightNorm(s.Stage, s.Norm)
+	}
+	if r.Skipped {
+		m.Error("nan")
+	}
+	if index == len(t.ir.Units)-1 {
+		m.Images(t.ir.Batch)
+		m.LastStep()
+	}
+}
+
+// snapshots gathers the units' parts of barriers.
+type snapshots struct {
+	mu    sync.Mutex
+	units int
+	parts map[int][][]Tensor // by batch, then unit
+}
+
+func newSnapshots(units int) *snapshots {
+	return &snapshots{units: units, parts: map[int][][]Tensor{}}
+}
+
+func (s *snapshots) add(batch, unit int, ts []Tensor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parts[batch] == nil {
+		s.parts[batch] = make([][]Tensor, s.units)
+	}
+	s.parts[batch][unit] = ts
+}
+
+// take joins the parts of a batch, in unit order.
+func (s *snapshots) take(batch int) []Tensor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ts := slices.Concat(s.parts[batch]...)
+	delete(s.parts, batch)
+	return ts
+}

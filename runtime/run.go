@@ -1,0 +1,206 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/lower"
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/plan"
+	"github.com/locorun/locorun/graphs"
+	"github.com/locorun/locorun/graphs/device"
+	"github.com/locorun/locorun/runtime/metrics"
+	"github.com/locorun/locorun/runtime/source"
+)
+
+// Config is a run's program and surroundings. Only Net and Backend change
+// bytes of the result.
+type Config struct {
+	Net     *model.Net
+	Backend device.Backend
+	DataDir string // root of the data's paths; "" is the directory of the file
+
+	Workers   int  // that decode and augment; 0 does it in the loader's reader
+	Depth     int  // microbatches in flight per unit; 1 is lean
+	Recompute bool // send microbatches through twice instead of keeping frames
+
+	Stall   time.Duration // until the watchdog speaks; 0 never
+	Metrics *metrics.Set  // may be nil
+	Events  Events
+}
+
+// Events are told what goes on, each from one goroutine at a time of its
+// unit's; all may be nil.
+type Events struct {
+	Batch   func(BatchReport)
+	Readout func(Readout)
+	Stalled func(report string)
+	// Unapplied is told of a batch left out by on_nan skip.
+	Unapplied func(unit string, batch int)
+}
+
+// Run is a prepared run.
+type Run struct {
+	cfg                 Config
+	net                 *model.Net
+	images, train, test source.Dataset
+	norm                source.Norm
+	first               *ir.Program // of the first turn, for the plan
+	stop                chan struct{}
+}
+
+// Result is what a run ends with.
+type Result struct {
+	Weights   *Weights // of the encoder and of the last turn's decoders
+	Readouts  []Readout
+	Batches   int  // applied in the last turn
+	Stopped   bool // before its last batch, on request
+	HighWater map[ir.Space]int64
+	Planned   map[ir.Space]int64
+}
+
+// Prepare opens the data, compiles the program and checks that one fits the
+// other.
+func Prepare(cfg Config) (*Run, error) {
+	r := &Run{cfg: cfg, net: cfg.Net, stop: make(chan struct{})}
+	if err := r.open(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	var err error
+	if r.first, err = r.lower(0); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// open opens the data and settles its normalisation.
+func (r *Run) open() error {
+	d := r.net.Data
+	opt := source.Options{DataDir: r.cfg.DataDir, FileDir: filepath.Dir(r.net.File)}
+	open := func(s *model.Source) (source.Dataset, error) {
+		if s == nil {
+			return nil, nil
+		}
+		return source.Open(s, opt)
+	}
+	var err error
+	if r.images, err = open(d.Images); err != nil {
+		return err
+	}
+	if r.train = r.images; d.Train != d.Images {
+		if r.train, err = open(d.Train); err != nil {
+			return err
+		}
+	}
+	if r.test, err = open(d.Test); err != nil {
+		return err
+	}
+	if r.images.Len() < r.net.Train.Batch {
+		return fmt.Errorf("%s: %d images are less than one batch of %d", d.Images.Range, r.images.Len(), r.net.Train.Batch)
+	}
+	return r.normalise()
+}
+
+// Close lets the data go.
+func (r *Run) Close() {
+	if r.train != nil && r.train != r.images {
+		r.train.Close()
+	}
+	for _, d := range []source.Dataset{r.images, r.test} {
+		if d != nil {
+			d.Close()
+		}
+	}
+}
+
+// turns is the number of programs trained one after another.
+func (r *Run) turns() int {
+	if r.net.Train.InTurn {
+		return len(r.net.Units)
+	}
+	return 1
+}
+
+// lower compiles turn k.
+func (r *Run) lower(k int) (*ir.Program, error) {
+	opt := lower.Options{Depth: r.cfg.Depth, Recompute: r.cfg.Recompute, Turn: -1}
+	if r.net.Train.InTurn {
+		opt.Turn = k
+	}
+	p, err := lower.Train(r.net, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", r.net.File, err)
+	}
+	return p, nil
+}
+
+// Plan is what is known before the run.
+func (r *Run) Plan() *plan.Plan { return plan.Of(r.net, r.first, r.images.Len()) }
+
+// PerEpoch is the number of batches in an epoch.
+func (r *Run) PerEpoch() int { return r.images.Len() / r.net.Train.Batch }
+
+// Batches is the number of batches of the whole run, all turns together.
+func (r *Run) Batches() int { return r.turns() * r.net.Train.Epochs * r.PerEpoch() }
+
+// Norm says how pictures are normalised.
+func (r *Run) Norm() source.Norm { return r.norm }
+
+// Stop asks the run to end after the batch at hand.
+func (r *Run) Stop() {
+	select {
+	case <-r.stop:
+	default:
+		close(r.stop)
+	}
+}
+
+// Train trains all turns and judges the encoder. It returns when all its
+// goroutines have ended.
+func (r *Run) Train(ctx context.Context) (*Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	res := &Result{}
+	w, err := r.initial()
+	if err != nil {
+		return nil, err
+	}
+	judge := r.startReadouts(ctx, w)
+	for k := range r.turns() {
+		if err = r.turn(ctx, k, w, judge, res); err != nil || res.Stopped {
+			break
+		}
+	}
+	res.Weights = w
+	readouts, jerr := judge.wait(err == nil)
+	res.Readouts = readouts
+	return res, errors.Join(err, jerr)
+}
+
+// initial draws the weights of the whole net: encoder and every unit's decoder.
+func (r *Run) initial() (*Weights, error) {
+	p, err := lower.Train(r.net, lower.Options{Turn: -1})
+	if err != nil {
+		return nil, err
+	}
+	return Initial(p, r.net.Train.Seed), nil
+}
+
+// build makes the subgraphs of a program with the given weights.
+func build(p *ir.Program, b device.Backend, w *Weights) (*graphs.Program, error) {
+	g, err := graphs.Build(p, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := load(g, p, w); err != nil {
+		g.Close()
+		return nil, err
+	}
+	return g, nil
+}

@@ -1,0 +1,281 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs"
+	"github.com/locorun/locorun/runtime/metrics/stats"
+	"github.com/locorun/locorun/runtime/optim"
+	"github.com/locorun/locorun/runtime/pipeline"
+)
+
+// unit runs one unit's tasks on its subgraphs and reports each batch.
+type unit struct {
+	prog  *graphs.Program
+	ir    *ir.Program
+	index int
+	model *model.Unit
+	steps steps
+	// report is told of each batch right before its update, with the gradients
+	// still there.
+	report func(BatchReport)
+	// joins are the segments in which a stage's losses meet, by event.
+	joins map[int]join
+	last  BatchReport // what is gathered of the batch at hand
+}
+
+// steps says how far a run goes, for the schedule.
+type steps struct{ perEpoch, epochs int }
+
+// join is where the gradient of a unit's own loss meets those from above.
+type join struct {
+	stage      string
+	own, above ir.ValueID
+	from       string // the unit whose loss arrives
+}
+
+// BatchReport is what one unit tells of one batch.
+type BatchReport struct {
+	Unit         string
+	Batch        int // of the turn, from 0
+	Epoch, Step  int // of the run, from 1
+	Seconds      Seconds
+	LearningRate float64
+	GradientNorm float64
+	Losses       []LossReport
+	Stages       []StageReport
+	WeightNorms  []StageNorm
+	Skipped      bool // on_nan skip: the batch was not finite and not applied
+}
+
+// LossReport is one loss of a batch and the health of its embeddings.
+type LossReport struct {
+	Name          string // unit or watch
+	Watch         bool
+	Loss          float64
+	EmbeddingStd  float64
+	EffectiveRank float64 // NaN where it was not taken this batch
+}
+
+// StageReport is the gradients that met at a shared stage's output in the
+// batch's last microbatch.
+type StageReport struct {
+	Stage              string
+	Own, Above         string // units
+	OwnNorm, AboveNorm float64
+	Cosine             float64
+}
+
+// StageNorm is the norm of a stage's weights.
+type StageNorm struct {
+	Stage string
+	Norm  float64
+}
+
+func newUnit(prog *graphs.Program, p *ir.Program, index int, m *model.Unit, s steps, report func(BatchReport)) *unit {
+	u := &unit{prog: prog, ir: p, index: index, model: m, steps: s, report: report, joins: map[int]join{}}
+	for k, e := range u.unit().Events {
+		if k == 0 || len(e) == 0 {
+			continue
+		}
+		seg := &p.Segments[e[0]]
+		if len(seg.Ops) == 1 && seg.Ops[0].Code == op.Add && len(u.unit().Owns) > 0 {
+			in := seg.Ops[0].In
+			u.joins[k] = join{seg.Site, in[0], in[1], p.Units[u.unit().Starts[k]].Name}
+		}
+	}
+	return u
+}
+
+func (u *unit) unit() *ir.Unit { return &u.ir.Units[u.index] }
+
+// Run does one task; it satisfies pipeline.Unit.
+func (u *unit) Run(_ context.Context, t pipeline.Task) error {
+	iu := u.unit()
+	switch t.Kind {
+	case pipeline.Embed:
+		return u.prog.RunTask(iu.Embed, t.Seq, 0, 0)
+	case pipeline.Forward:
+		return u.prog.RunTask(iu.Forward, t.Seq, 0, 0)
+	case pipeline.Loss:
+		return u.prog.RunTask(iu.Loss, t.Seq, 0, 0)
+	case pipeline.Sweep:
+		return u.sweep(t)
+	case pipeline.Update:
+		return u.update(t)
+	}
+	return fmt.Errorf("unit %q: no task %v", iu.Name, t.Kind)
+}
+
+// sweep runs an event; before the first sum that it makes of a batch's last
+// microbatch it looks at the gradients that meet there.
+func (u *unit) sweep(t pipeline.Task) error {
+	if j, ok := u.joins[t.Event]; ok && t.Micro == u.ir.Micros-1 {
+		if err := u.meet(j, t.Seq); err != nil {
+			return err
+		}
+	}
+	return u.prog.RunTask(u.unit().Events[t.Event], t.Seq, 0, 0)
+}
+
+func (u *unit) meet(j join, seq int) error {
+	own, err := u.prog.Read(j.own, seq)
+	if err != nil {
+		return err
+	}
+	above, err := u.prog.Read(j.above, seq)
+	if err != nil {
+		return err
+	}
+	u.last.Stages = append(u.last.Stages, StageReport{
+		Stage: j.stage, Own: u.unit().Name, Above: j.from,
+		OwnNorm: stats.Norm(own), AboveNorm: stats.Norm(above), Cosine: stats.Cosine(own, above),
+	})
+	return nil
+}
+
+// update looks at the batch's losses and gradients, reports them, and applies
+// the gradients.
+func (u *unit) update(t pipeline.Task) error {
+	r := u.last
+	u.last = BatchReport{}
+	r.Unit, r.Batch = u.unit().Name, t.Batch
+	r.LearningRate = optim.Rate(u.model.Schedule, u.model.Optimizer.LR, t.Batch, u.steps.perEpoch, u.steps.epochs)
+	if err := u.losses(&r, t); err != nil {
+		return err
+	}
+	if err := u.gradients(&r); err != nil {
+		return err
+	}
+	bad := u.notFinite(&r)
+	if bad != "" && u.model.OnNaN != "skip" {
+		return fmt.Errorf("unit %q: batch %d: %s is not finite; lower the learning rate, or let `train { on_nan skip }` leave such batches out", r.Unit, t.Batch, bad)
+	}
+	r.Skipped = bad != ""
+	if r.Skipped {
+		if err := u.clear(); err != nil {
+			return err
+		}
+	} else if err := u.prog.RunTask(u.unit().Update, t.Batch, r.LearningRate, t.Batch+1); err != nil {
+		return err
+	}
+	if u.report != nil {
+		r.LearningRate *= u.model.LR
+		u.report(r)
+	}
+	return u.publish(t.Batch + 1)
+}
+
+// publish copies tied weights for the neighbour's batch.
+func (u *unit) publish(batch int) error {
+	return u.prog.RunTask(u.unit().Publish, batch, 0, 0)
+}
+
+// rankEvery is how many batches lie between two effective ranks, which cost an
+// eigendecomposition each.
+const rankEvery = 20
+
+// losses reads the batch's losses and embeddings.
+func (u *unit) losses(r *BatchReport, t pipeline.Task) error {
+	for _, l := range u.unit().Losses {
+		lr := LossReport{Name: l.Name, Watch: l.Watch, EffectiveRank: math.NaN()}
+		var embeddings []float32
+		first := t.Seq - u.ir.Micros + 1
+		for seq := first; seq <= t.Seq; seq++ {
+			if !l.PerBatch || seq == t.Seq {
+				v, err := u.prog.Read(l.Value, seq)
+				if err != nil {
+					return err
+				}
+				lr.Loss += float64(v[0])
+			}
+			e, err := u.prog.Read(l.Embedding, seq)
+			if err != nil {
+				return err
+			}
+			embeddings = append(embeddings, e...)
+		}
+		width := u.width(l.Embedding)
+		lr.EmbeddingStd = stats.EmbeddingStd(embeddings, len(embeddings)/width, width)
+		if t.Batch%rankEvery == 0 {
+			lr.EffectiveRank = stats.EffectiveRank(embeddings, len(embeddings)/width, width)
+		}
+		r.Losses = append(r.Losses, lr)
+	}
+	return nil
+}
+
+func (u *unit) width(v ir.ValueID) int {
+	s := u.ir.Values[v].Shape
+	return s[len(s)-1]
+}
+
+// gradients takes the norms of the unit's gradients and of its stages' weights.
+func (u *unit) gradients(r *BatchReport) error {
+	var total float64
+	weights := map[string]float64{}
+	for i := range u.ir.Params {
+		p := &u.ir.Params[i]
+		if p.Unit != u.index || p.Grad == ir.None {
+			continue
+		}
+		g, err := u.prog.Read(p.Grad, 0)
+		if err != nil {
+			return err
+		}
+		n := stats.Norm(g)
+		total += n * n
+		w, err := u.prog.Read(p.Value, 0)
+		if err != nil {
+			return err
+		}
+		n = stats.Norm(w)
+		weights[p.Stage] += n * n
+	}
+	r.GradientNorm = math.Sqrt(total)
+	for _, s := range u.unit().Owns {
+		r.WeightNorms = append(r.WeightNorms, StageNorm{s, math.Sqrt(weights[s])})
+	}
+	return nil
+}
+
+// notFinite names what is NaN or infinite in the batch, or nothing.
+func (u *unit) notFinite(r *BatchReport) string {
+	for _, l := range r.Losses {
+		if math.IsNaN(l.Loss) || math.IsInf(l.Loss, 0) {
+			return "the loss of " + l.Name
+		}
+	}
+	if math.IsNaN(r.GradientNorm) || math.IsInf(r.GradientNorm, 0) {
+		return "a gradient"
+	}
+	return ""
+}
+
+// clear forgets the batch's gradients.
+func (u *unit) clear() error {
+	for i := range u.ir.Params {
+		p := &u.ir.Params[i]
+		if p.Unit != u.index || p.Grad == ir.None {
+			continue
+		}
+		zero := make([]float32, elements(u.ir.Values[p.Grad].Shape))
+		if err := u.prog.Write(p.Grad, 0, zero); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func elements(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
+}
