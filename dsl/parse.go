@@ -149,40 +149,47 @@ func (l *layout) outdented(open int, list []*Statement) []diag.Note {
 	return nil
 }
 
-// head collects the tokens of a statement up to its end or its block, leaving
-// out the newlines within brackets. The head is not sound where the brackets
-// do not match or a token is no token; that has then been reported.
+// head reads the tokens of a statement up to its end or its block. It is not
+// sound where the brackets do not match or a token is no token; that has then
+// been reported.
 func (l *layout) head() (head []lexer.Token, sound bool) {
 	from := l.next
 	var open []int // indices of brackets not yet closed
 	sound = true
 	for ; !l.endsHead(len(open) > 0); l.next++ {
-		t := l.peek()
-		if t.Type == tNewline {
-			continue
-		}
-		if is(t, "=") && len(head) > 0 && head[len(head)-1].Type == tName {
-			head[len(head)-1].Type = tKey
-		}
-		head = append(head, t)
-		switch {
+		switch t := l.peek(); {
 		case opens(t):
 			open = append(open, l.next)
-		case closes(t):
-			if !l.closeBracket(&open, sound) {
-				sound = false
-			}
+		case closes(t) && !l.closeBracket(&open, sound):
+			sound = false
 		}
 	}
 	if len(open) > 0 {
 		l.unclosed(open, sound)
 		return nil, false
 	}
-	if d := badToken(l.reader, l.tokens[from:l.next]); d != nil && sound {
+	tokens := l.tokens[from:l.next]
+	if d := badToken(l.reader, tokens); d != nil && sound {
 		l.report(*d)
 		sound = false
 	}
-	return head, sound
+	return joined(tokens), sound
+}
+
+// joined leaves out the newlines, which stand within brackets, and makes Keys
+// of the Names that an equals sign follows.
+func joined(tokens []lexer.Token) []lexer.Token {
+	head := make([]lexer.Token, 0, len(tokens))
+	for _, t := range tokens {
+		if t.Type == tNewline {
+			continue
+		}
+		if n := len(head); is(t, "=") && n > 0 && head[n-1].Type == tName {
+			head[n-1].Type = tKey
+		}
+		head = append(head, t)
+	}
+	return head
 }
 
 // endsHead reports whether the next token stands behind the statement's head.
