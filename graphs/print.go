@@ -23,7 +23,8 @@ type Node struct {
 	// that it takes for the order alone, -1 where there is none.
 	Children []int64
 	After    int64
-	leaf     string // of a leaf: the value's definition
+	leaf     string   // of a leaf: the value's definition
+	args     []string // as printed: "%3", "%3.1" for a part, "-"
 }
 
 // Nodes are the op nodes of a segment's graph in the order in which they run.
@@ -52,12 +53,9 @@ func (n *Node) print(b *strings.Builder) {
 		fmt.Fprintf(b, "  load %%%d = %s\n", n.ID, n.leaf)
 		return
 	}
-	args := make([]string, len(n.Children))
-	for i, c := range n.Children {
-		args[i] = fmt.Sprintf("%%%d", c)
-		if c == n.After {
-			args[i] = "after " + args[i]
-		}
+	args := n.args
+	if n.After >= 0 {
+		args = append(slices.Clone(args), fmt.Sprintf("after %%%d", n.After))
 	}
 	fmt.Fprintf(b, "  run  %%%d = %s %s(%s) -> %s\n", n.ID, n.Layer, n.Code, strings.Join(args, ", "), strings.Join(present(n.Out), ", "))
 }
@@ -100,8 +98,10 @@ func describe(g *gorgonia.ExprGraph, gn *gorgonia.Node) Node {
 	}
 	used := make([]bool, len(children))
 	for i, s := range n.in {
+		d.args = append(d.args, "-")
 		if s.child >= 0 {
-			d.In[i], used[s.child] = brings(children[s.child], s.part), true
+			c := children[s.child]
+			d.In[i], d.args[i], used[s.child] = brings(c, s.part), reference(c, s.part), true
 		}
 	}
 	for i, v := range n.results {
@@ -121,6 +121,14 @@ func (v *value) definition() string {
 		return fmt.Sprint(v)
 	}
 	return fmt.Sprintf("%v slots=%d stride=%d", v, v.slots, v.stride)
+}
+
+// reference prints an edge from a node: "%3", or "%3.1" for a part of a tuple.
+func reference(from *gorgonia.Node, i int) string {
+	if n, ok := from.Op().(*node); ok && len(n.results) > 1 {
+		return fmt.Sprintf("%%%d.%d", from.ID(), i)
+	}
+	return fmt.Sprintf("%%%d", from.ID())
 }
 
 // brings is the name of the value that an edge from a node brings.

@@ -78,6 +78,19 @@ func TestReadAndWriteRefuse(t *testing.T) {
 	}
 }
 
+func TestTensorPanicsOnAValueWithoutMemory(t *testing.T) {
+	s := newSketch()
+	loose := s.f32("loose", 3)
+	s.Values[loose].Space = 0
+	p := build(t, s, newSpy(t))
+	defer func() {
+		if v, want := recover(), "graphs: value loose has no place in the memory plan"; v != want {
+			t.Errorf("panic %v, not %s", v, want)
+		}
+	}()
+	p.Tensor(loose, 0)
+}
+
 // What no verified and planned program holds is refused with its reason.
 func TestBuildRefuses(t *testing.T) {
 	for name, c := range map[string]struct {

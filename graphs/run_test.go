@@ -223,14 +223,7 @@ func TestRunsLeakNothing(t *testing.T) {
 		}
 		return nil
 	}
-	heap := func() (bytes uint64, goroutines int) {
-		b.calls = nil
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc, runtime.NumGoroutine()
-	}
+	heap := func() (uint64, int) { b.calls = nil; return heap() }
 	loop := func(n int) {
 		for i := range n {
 			run(t, p, seg, i)
@@ -249,6 +242,50 @@ func TestRunsLeakNothing(t *testing.T) {
 	}
 }
 
+// heap is the live heap in bytes, and the number of goroutines. The second
+// collection frees what finalizers of the first let go.
+func heap() (uint64, int) {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
+}
+
+// Graphs thrown away after a failure, and closed programs, are collected.
+func TestDiscardedGraphsAreCollected(t *testing.T) {
+	s := newSketch()
+	seg, _, _ := relay(s, 1)
+	b := newSpy(t)
+	p := build(t, s, b)
+	b.before = func(c *device.Call) error {
+		if c.Code == op.Add {
+			panic("no")
+		}
+		return nil
+	}
+	loop := func(n int) {
+		for range n {
+			if p.Run(seg, 0, 0, 1) == nil {
+				t.Fatal("a panic is lost")
+			}
+			q, err := Build(s.Program, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Close()
+		}
+		b.calls = nil
+	}
+	loop(20)
+	before, routines := heap()
+	loop(200)
+	after, left := heap()
+	if after > before+256<<10 || left > routines {
+		t.Errorf("heap %d bytes, then %d; goroutines %d, then %d", before, after, routines, left)
+	}
+}
+
 // A run allocates a few small things of Gorgonia's, none of them per element.
 func TestRunAllocatesLittle(t *testing.T) {
 	s := newSketch()
@@ -258,8 +295,7 @@ func TestRunAllocatesLittle(t *testing.T) {
 		ops = append(ops, do(op.Copy, op.Attr{}, ids(x), ids(y)))
 	}
 	seg := s.segment("s1", ops...)
-	quiet := struct{ device.Backend }{newSpy(t).Backend}
-	p := build(t, s, still{quiet})
+	p := build(t, s, still{newSpy(t).Backend})
 	n := testing.AllocsPerRun(50, func() { run(t, p, seg, 0) })
 	if perOp := n / 20; perOp > 6 {
 		t.Errorf("%.1f allocations an op", perOp)

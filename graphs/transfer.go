@@ -11,8 +11,9 @@ import (
 )
 
 // Tensor is the window of a value for microbatch number micro, for the
-// backend's Read, Write and Run. It counts for HighWater. The value must have
-// a place in the memory plan; for ir.None it is the zero Tensor.
+// backend's Read, Write and Run. It counts for HighWater. For ir.None it is the
+// zero Tensor. It panics for a value without a place in the memory plan, a
+// negative microbatch, and after Close.
 func (p *Program) Tensor(v ir.ValueID, micro int) device.Tensor {
 	if v == ir.None {
 		return device.Tensor{}
