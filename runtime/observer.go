@@ -93,8 +93,8 @@ func (o *observer) take(u int) Seconds {
 // channels tells the metrics of the pipeline's channels.
 func channels(p *pipeline.Pipeline) []metrics.Channel {
 	var cs []metrics.Channel
-	for _, c := range p.Channels() {
-		cs = append(cs, metrics.Channel{Name: c.Name, Capacity: c.Room, Length: c.Length})
+	for i, c := range p.Channels() {
+		cs = append(cs, metrics.Channel{Name: c.Name, Capacity: c.Cap, Length: func() int { return p.Channels()[i].Len }})
 	}
 	return cs
 }
