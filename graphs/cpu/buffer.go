@@ -15,6 +15,7 @@ const align = 64
 // Buffer is memory of the process, aligned to 64 bytes.
 type Buffer struct {
 	owner *Backend
+	all   []byte // as the system gave it
 	mem   []byte
 	size  int64
 }
@@ -32,14 +33,20 @@ func (b *Backend) Alloc(bytes int64) (device.Buffer, error) {
 	if b.closed {
 		return nil, errClosed
 	}
-	buf := &Buffer{owner: b, mem: aligned(int(bytes)), size: bytes}
+	all, err := pages(int(bytes) + align)
+	if err != nil {
+		return nil, fmt.Errorf("cpu: cannot allocate %d bytes: %w", bytes, err)
+	}
+	buf := &Buffer{owner: b, all: all, mem: alignedPart(all, int(bytes)), size: bytes}
 	b.buffers[buf] = struct{}{}
 	return buf, nil
 }
 
-// aligned is n zeroed bytes that start on a multiple of align.
-func aligned(n int) []byte {
-	mem := make([]byte, n+align)
+// aligned is n zeroed bytes of the heap that start on a multiple of align.
+func aligned(n int) []byte { return alignedPart(make([]byte, n+align), n) }
+
+// alignedPart is the first n bytes of mem that start on a multiple of align.
+func alignedPart(mem []byte, n int) []byte {
 	skip := -int(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))) & (align - 1)
 	return mem[skip : skip+n : skip+n]
 }
@@ -53,8 +60,17 @@ func (b *Backend) Free(d device.Buffer) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.drop(buf)
+}
+
+// drop gives a buffer's pages back; b.mu is held.
+func (b *Backend) drop(buf *Buffer) {
+	if _, ok := b.buffers[buf]; !ok {
+		return
+	}
 	delete(b.buffers, buf)
-	buf.mem = nil
+	giveBack(buf.all)
+	buf.all, buf.mem = nil, nil
 }
 
 // Write copies src, little-endian elements of t's type, into t.

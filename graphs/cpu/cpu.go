@@ -139,7 +139,7 @@ func (b *Backend) Close() error {
 	b.closed = true
 	b.pool.close()
 	for buf := range b.buffers {
-		buf.mem = nil
+		b.drop(buf)
 	}
 	b.buffers, b.idle = nil, nil
 	return nil
