@@ -215,7 +215,6 @@ func pack(p *ir.Program, lives []*life, base int64) int64 {
 	slices.SortStableFunc(sorted, func(a, b *life) int {
 		return cmp.Or(-cmp.Compare(size(a), size(b)), cmp.Compare(a.first, b.first), cmp.Compare(a.value, b.value))
 	})
-	type spot struct{ from, to int64 }
 	var placed []*life
 	high := base
 	for _, l := range sorted {
@@ -226,36 +225,56 @@ func pack(p *ir.Program, lives []*life, base int64) int64 {
 			continue
 		}
 		var taken []spot
+		inPlace := spot{-1, -1} // of a value that this one may share its bytes with
 		for _, o := range placed {
-			if overlap(l, o) {
-				at := p.Values[o.value].Offset
-				taken = append(taken, spot{at, at + size(o)})
+			if !overlap(l, o) {
+				continue
 			}
-		}
-		slices.SortFunc(taken, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
-		at := base
-		for _, s := range taken {
-			if at+size(l) <= s.from {
-				break
+			at := p.Values[o.value].Offset
+			s := spot{at, at + size(o)}
+			if inPlace.from < 0 && size(o) == size(l) && (takes(l, o) || takes(o, l)) {
+				inPlace = s
+				continue
 			}
-			at = max(at, s.to)
+			taken = append(taken, s)
 		}
-		v.Offset = at
+		v.Offset = lowest(taken, inPlace, base, size(l))
 		placed = append(placed, l)
-		high = max(high, at+size(l))
+		high = max(high, v.Offset+size(l))
 	}
 	return high
 }
 
-// overlap reports whether two lives share an op, but for a result that takes
-// the place of an argument that dies there.
-func overlap(a, b *life) bool {
-	if a.first > b.last || b.first > a.last {
-		return false
+// spot is a stretch of the arena.
+type spot struct{ from, to int64 }
+
+// lowest is the place for n bytes: exactly on the bytes of inPlace, where
+// nothing else lies there, else the lowest free one that shares none of them.
+// An op may write over its argument, but not beside its beginning.
+func lowest(taken []spot, inPlace spot, base, n int64) int64 {
+	if inPlace.from >= base {
+		free := !slices.ContainsFunc(taken, func(s spot) bool { return s.from < inPlace.to && inPlace.from < s.to })
+		if free {
+			return inPlace.from
+		}
+		taken = append(taken, inPlace)
 	}
-	return !(takes(a, b) || takes(b, a))
+	slices.SortFunc(taken, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
+	at := base
+	for _, s := range taken {
+		if at+n <= s.from {
+			break
+		}
+		at = max(at, s.to)
+	}
+	return at
 }
 
+// overlap reports whether two lives share an op.
+func overlap(a, b *life) bool { return a.first <= b.last && b.first <= a.last }
+
+// takes reports whether late may lie exactly where early lies, which dies in
+// the op that makes it.
 func takes(late, early *life) bool {
 	return late.inPlace == early.value && late.first == early.last
 }
