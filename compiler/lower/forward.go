@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/op"
@@ -289,7 +291,8 @@ func (e *emitter) branches(l *model.Layer, x ir.ValueID) ir.ValueID {
 			shapes[i] = []int{e.b.pictures(), br.In.H, br.In.W, br.In.C}
 			ports[i] = "part"
 		}
-		parts = e.emit(l, op.Split, op.Attr{}, ids(x), shapes, ports...)
+		// A copy: the op keeps the list of its own results.
+		parts = slices.Clone(e.emit(l, op.Split, op.Attr{}, ids(x), shapes, ports...))
 	} else {
 		for i := range parts {
 			parts[i] = x

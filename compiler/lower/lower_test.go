@@ -98,6 +98,8 @@ func programs() map[string]struct {
 		"same start":           {chain(4, [][2]int{{0, 1}, {1, 2}, {1, 3}}, nil), together},
 		"upper":                {chain(4, loco3, func(n *model.Net) { n.Stages[1].Tie = model.Upper }), together},
 		"upper three":          {chain(5, [][2]int{{0, 2}, {1, 3}, {2, 4}}, func(n *model.Net) { n.Stages[2].Tie = model.Upper }), together},
+		"residuals":            {residuals(), together},
+		"residuals deep":       {residuals(), deep},
 		"turn":                 {chain(3, [][2]int{{0, 0}, {1, 1}, {2, 2}}, nil), Options{Turn: 1}},
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/op"
 )
 
 // shadow remembers which value last wrote each 4 bytes of the planned spaces.
@@ -57,12 +59,33 @@ func (s *shadow) op(o *ir.Op, n int) error {
 			})
 		}
 	}
+	if e := s.beside(o); err == nil {
+		err = e
+	}
 	for _, v := range o.Out {
 		if v != ir.None {
 			s.each(v, n, func(cell *string, owner string) { *cell = owner })
 		}
 	}
 	return err
+}
+
+// beside finds a result that lies on part of an argument: kernels work in
+// place only where both begin at one byte.
+func (s *shadow) beside(o *ir.Op) error {
+	for _, a := range o.In {
+		for _, b := range o.Out {
+			if a == ir.None || b == ir.None || a == b {
+				continue
+			}
+			x, y := &s.p.Values[a], &s.p.Values[b]
+			apart := x.Space != y.Space || x.Offset+x.Bytes() <= y.Offset || y.Offset+y.Bytes() <= x.Offset
+			if !apart && (x.Offset != y.Offset || x.Bytes() != y.Bytes()) {
+				return fmt.Errorf("%s %s writes %s beside the beginning of %s", o.Layer, o.Code, y.Name, x.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // run runs one batch in the lean order.
@@ -122,6 +145,43 @@ func TestMemoryHoldsWhatIsRead(t *testing.T) {
 }
 
 func roundUp(n int64) int64 { return (n + 63) / 64 * 64 }
+
+// TestShiftedResultIsNoticed moves a result by a line against the argument it
+// is written over.
+func TestShiftedResultIsNoticed(t *testing.T) {
+	p, err := Train(residuals(), Options{Turn: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := newShadow(p).run(0); err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Segments {
+		for _, o := range p.Segments[i].Ops {
+			x, y := &p.Values[o.In[0]], &p.Values[o.Out[0]]
+			if o.Code != op.Add || x.Offset != y.Offset {
+				continue
+			}
+			y.Offset += 64
+			if newShadow(p).beside(&o) == nil {
+				t.Fatalf("%s beside %s was not noticed", y.Name, x.Name)
+			}
+			return
+		}
+	}
+	t.Fatal("nothing works in place")
+}
+
+// residuals is a net whose residuals are added by ops of their own, their
+// bodies ending without a norm.
+func residuals() *model.Net {
+	return chain(3, [][2]int{{0, 1}, {1, 2}}, func(n *model.Net) {
+		for _, s := range n.Stages {
+			body := &s.Layers[3].Branches[1]
+			body.Layers = body.Layers[:1]
+		}
+	})
+}
 
 // TestMemoryTestCanFail shrinks a plan so that two values meet.
 func TestMemoryTestCanFail(t *testing.T) {
