@@ -212,7 +212,7 @@ func (e *emitter) emit(l *model.Layer, code op.Code, a op.Attr, in []ir.ValueID,
 // label names a layer in values and messages.
 func (e *emitter) label(l *model.Layer) string {
 	if l.Name != "" {
-		return e.site.label + "." + l.Name
+		return e.b.layerName(e.site, l)
 	}
 	return e.site.label + "." + string(l.Kind)
 }

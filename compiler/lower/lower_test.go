@@ -122,6 +122,42 @@ func TestProgramsVerify(t *testing.T) {
 	}
 }
 
+// TestCopiesHaveNamesOfTheirOwn puts two stages with the same layer names, and
+// a decoder that has that name too, into one decoder.
+func TestCopiesHaveNamesOfTheirOwn(t *testing.T) {
+	net := chain(3, [][2]int{{0, 0}, {1, 2}}, func(n *model.Net) {
+		d := &n.Units[0].Decoder
+		own := conv("0.conv1", n.Stages[2].Out, n.Stages[2].Out, 1, 1)
+		flat := model.Shape{H: 1, W: 1, C: n.Stages[2].Out.C}
+		d.Layers = append([]*model.Layer{own}, &model.Layer{Kind: model.Pool, In: n.Stages[2].Out, Out: flat})
+		for _, s := range []int{2, 1} {
+			c := *n.Stages[s].Layers[0]
+			d.Layers = append([]*model.Layer{&c}, d.Layers...)
+			d.Copied = append([]model.Copied{{Stage: n.Stages[s].Name, Layers: 1}}, d.Copied...)
+		}
+	})
+	p, err := Train(net, Options{Turn: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := map[string]string{}
+	for _, q := range p.Params {
+		if keys[q.Name] != "" {
+			t.Errorf("two parameters are called %s", q.Name)
+		}
+		keys[q.Name] = q.Init.Key
+	}
+	for name, key := range map[string]string{
+		"u1/proj.s2.0.conv1.weight": "s2.0.conv1.weight",
+		"u1/proj.s3.0.conv1.weight": "s3.0.conv1.weight",
+		"u1/proj.0.conv1.weight":    "u1/proj.0.conv1.weight",
+	} {
+		if keys[name] != key {
+			t.Errorf("%s starts like %q, not %q", name, keys[name], key)
+		}
+	}
+}
+
 // shape of the sweeps: which run, where, with what.
 func sweeps(p *ir.Program) string {
 	var b strings.Builder

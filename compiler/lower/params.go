@@ -50,7 +50,7 @@ func (b *builder) paramsOf(s *site, l *model.Layer) *layerParams {
 
 // param adds a trained parameter of layer l.
 func (b *builder) param(s *site, l *model.Layer, suffix string, shape []int, init ir.Init, decay bool) (ir.ValueID, int) {
-	name := s.label + "." + l.Name + suffix
+	name := b.layerName(s, l) + suffix
 	v := b.value(ir.Value{Name: name, Kind: ir.Weight, Shape: shape, Unit: s.unit})
 	init.Key = b.initKey(s, l, suffix)
 	b.prog.Params = append(b.prog.Params, ir.Param{
@@ -62,7 +62,7 @@ func (b *builder) param(s *site, l *model.Layer, suffix string, shape []int, ini
 
 // statistic adds a running statistic of layer l.
 func (b *builder) statistic(s *site, l *model.Layer, suffix string, shape []int, start float64) ir.ValueID {
-	name := s.label + "." + l.Name + suffix
+	name := b.layerName(s, l) + suffix
 	v := b.value(ir.Value{Name: name, Kind: ir.Statistic, Shape: shape, Unit: s.unit})
 	b.prog.Params = append(b.prog.Params, ir.Param{
 		Name: name, Export: exportName(s, l, suffix), Stage: s.name, Layer: l.Name, Unit: s.unit,
@@ -79,16 +79,34 @@ func exportName(s *site, l *model.Layer, suffix string) string {
 	return l.Export + suffix
 }
 
+// layerName names a layer with weights: "s1.0.conv1", "mid/proj.fc1", and in
+// a copy of a stage "low/proj.s2.0.conv1", so that it is apart from the
+// decoder's own layers and those of other copies.
+func (b *builder) layerName(s *site, l *model.Layer) string {
+	if stage := b.copied(s, l); stage != "" {
+		return s.label + "." + stage + "." + l.Name
+	}
+	return s.label + "." + l.Name
+}
+
 // initKey keys the draws of a weight's start: a copy of a stage starts equal
 // to the encoder's, so it shares the encoder's key.
 func (b *builder) initKey(s *site, l *model.Layer, suffix string) string {
-	if s.dec == nil {
-		return s.label + "." + l.Name + suffix
-	}
-	if stage := copiedFrom(s.dec, l); stage != "" {
-		return b.stageLabel(stage) + "." + l.Name + suffix
+	if stage := b.copied(s, l); stage != "" {
+		return stage + "." + l.Name + suffix
 	}
 	return s.label + "." + l.Name + suffix
+}
+
+// copied is the label of the stage that a site's layer is a copy of, or "".
+func (b *builder) copied(s *site, l *model.Layer) string {
+	if s.dec == nil {
+		return ""
+	}
+	if stage := copiedFrom(s.dec, l); stage != "" {
+		return b.stageLabel(stage)
+	}
+	return ""
 }
 
 // copiedFrom is the stage that a decoder's layer is a copy of, or "".
