@@ -3,7 +3,6 @@ package graphs
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/locorun/locorun/compiler/ir"
@@ -18,7 +17,6 @@ type Program struct {
 	memory   memory
 	segments []segment
 	closed   atomic.Bool
-	scratch  sync.Pool // *[]byte, between float32 and the device's bytes
 }
 
 // segment is a segment's graph, and whether it is running.

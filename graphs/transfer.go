@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"unsafe"
 
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/op"
@@ -49,20 +50,33 @@ func (p *Program) Read(v ir.ValueID, micro int) ([]float32, error) {
 	if err != nil {
 		return nil, fmt.Errorf("graphs: read: %w", err)
 	}
-	raw := p.bytes(t.Bytes())
-	defer p.scratch.Put(raw)
-	if err := p.memory.backend.Read(*raw, t); err != nil {
-		return nil, fmt.Errorf("graphs: read %s: %w", p.ir.Values[v].Name, err)
-	}
 	data := make([]float32, t.Elements())
-	for i := range data {
-		if t.Dtype == op.F64 {
-			data[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64((*raw)[8*i:])))
-		} else {
-			data[i] = math.Float32frombits(binary.LittleEndian.Uint32((*raw)[4*i:]))
-		}
+	return data, p.read(v, t, data)
+}
+
+// ReadPart copies elements from.. of a value into dst, as many as fit, and
+// returns how many those were: 0 at the value's end.
+func (p *Program) ReadPart(dst []float32, v ir.ValueID, micro, from int) (int, error) {
+	t, err := p.floats(v, micro)
+	if err != nil {
+		return 0, fmt.Errorf("graphs: read: %w", err)
 	}
-	return data, nil
+	n := min(len(dst), t.Elements()-from)
+	if from < 0 || n <= 0 {
+		return 0, nil
+	}
+	t.Offset += int64(from) * int64(t.Dtype.Size())
+	t.Shape = []int{n}
+	return n, p.read(v, t, dst[:n])
+}
+
+func (p *Program) read(v ir.ValueID, t device.Tensor, data []float32) error {
+	raw := wire(data, t.Dtype)
+	if err := p.memory.backend.Read(raw, t); err != nil {
+		return fmt.Errorf("graphs: read %s: %w", p.ir.Values[v].Name, err)
+	}
+	fromWire(data, raw, t.Dtype)
+	return nil
 }
 
 // Write copies data to a value of a microbatch on the device, as many elements
@@ -76,19 +90,55 @@ func (p *Program) Write(v ir.ValueID, micro int, data []float32) error {
 	if n := t.Elements(); len(data) != n {
 		return fmt.Errorf("graphs: write %s: %d elements, not %d", p.ir.Values[v].Name, len(data), n)
 	}
-	raw := p.bytes(t.Bytes())
-	defer p.scratch.Put(raw)
-	for i, x := range data {
-		if t.Dtype == op.F64 {
-			binary.LittleEndian.PutUint64((*raw)[8*i:], math.Float64bits(float64(x)))
-		} else {
-			binary.LittleEndian.PutUint32((*raw)[4*i:], math.Float32bits(x))
-		}
-	}
-	if err := p.memory.backend.Write(t, *raw); err != nil {
+	raw := wire(data, t.Dtype)
+	toWire(raw, data, t.Dtype)
+	if err := p.memory.backend.Write(t, raw); err != nil {
 		return fmt.Errorf("graphs: write %s: %w", p.ir.Values[v].Name, err)
 	}
 	return nil
+}
+
+// littleEndian reports whether the machine's float32s lie in memory as
+// backends take them.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+
+// inPlace reports whether host memory of float32 is its own wire form, so that
+// nothing need be copied twice.
+func inPlace(d op.Dtype) bool { return d == op.F32 && littleEndian }
+
+// wire is memory for data's elements as the backend reads and writes them: data
+// itself where it can be.
+func wire(data []float32, d op.Dtype) []byte {
+	if inPlace(d) && len(data) > 0 {
+		return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(data))), 4*len(data))
+	}
+	return make([]byte, d.Size()*len(data))
+}
+
+func toWire(raw []byte, data []float32, d op.Dtype) {
+	if inPlace(d) {
+		return
+	}
+	for i, x := range data {
+		if d == op.F64 {
+			binary.LittleEndian.PutUint64(raw[8*i:], math.Float64bits(float64(x)))
+		} else {
+			binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
+		}
+	}
+}
+
+func fromWire(data []float32, raw []byte, d op.Dtype) {
+	if inPlace(d) {
+		return
+	}
+	for i := range data {
+		if d == op.F64 {
+			data[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
+		} else {
+			data[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
+	}
 }
 
 func (p *Program) floats(v ir.ValueID, micro int) (device.Tensor, error) {
@@ -97,17 +147,4 @@ func (p *Program) floats(v ir.ValueID, micro int) (device.Tensor, error) {
 		err = fmt.Errorf("value %s is %s, not f32 or f64", p.ir.Values[v].Name, t.Dtype)
 	}
 	return t, err
-}
-
-// bytes is scratch of exactly n bytes; the caller puts it back.
-func (p *Program) bytes(n int64) *[]byte {
-	raw, ok := p.scratch.Get().(*[]byte)
-	if !ok {
-		raw = new([]byte)
-	}
-	if int64(cap(*raw)) < n {
-		*raw = make([]byte, n)
-	}
-	*raw = (*raw)[:n]
-	return raw
 }

@@ -141,7 +141,12 @@ func (r *Run) lower(k int) (*ir.Program, error) {
 }
 
 // Plan is what is known before the run.
-func (r *Run) Plan() *plan.Plan { return plan.Of(r.net, r.first, r.images.Len()) }
+func (r *Run) Plan() *plan.Plan {
+	p := plan.Of(r.net, r.first, r.images.Len())
+	p.Memory.Loader = r.loaderConfig(r.first).BufferBytes()
+	p.Memory.Total += p.Memory.Loader
+	return p
+}
 
 // PerEpoch is the number of batches in an epoch.
 func (r *Run) PerEpoch() int { return r.images.Len() / r.net.Train.Batch }

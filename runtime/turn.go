@@ -181,9 +181,13 @@ func (t *turn) barrier(batch int) error {
 
 // loader starts the loader of a program.
 func (r *Run) loader(p *ir.Program) (*source.Loader, error) {
-	return source.NewLoader(source.LoaderConfig{
+	return source.NewLoader(r.loaderConfig(p))
+}
+
+func (r *Run) loaderConfig(p *ir.Program) source.LoaderConfig {
+	return source.LoaderConfig{
 		Dataset: r.images, Views: r.net.Views, Shape: r.net.Input, Norm: r.norm,
 		Seed: r.net.Train.Seed, Batch: p.Batch, Microbatch: p.Microbatch, Recompute: p.Recompute,
 		Epochs: r.net.Train.Epochs, Workers: r.cfg.Workers,
-	})
+	}
 }

@@ -27,6 +27,8 @@ type unit struct {
 	// joins are the segments in which a stage's losses meet, by event.
 	joins map[int]join
 	last  BatchReport // what is gathered of the batch at hand
+	// buffers are for looking at tensors part by part.
+	buffers [][]float32
 }
 
 // steps says how far a run goes, for the schedule.
@@ -124,19 +126,60 @@ func (u *unit) sweep(t pipeline.Task) error {
 }
 
 func (u *unit) meet(j join, seq int) error {
-	own, err := u.prog.Read(j.own, seq)
-	if err != nil {
-		return err
-	}
-	above, err := u.prog.Read(j.above, seq)
-	if err != nil {
-		return err
-	}
-	u.last.Stages = append(u.last.Stages, StageReport{
-		Stage: j.stage, Own: u.unit().Name, Above: j.from,
-		OwnNorm: stats.Norm(own), AboveNorm: stats.Norm(above), Cosine: stats.Cosine(own, above),
+	var own, above, dot float64
+	err := u.parts(seq, []ir.ValueID{j.own, j.above}, func(x [][]float32) {
+		for i, a := range x[0] {
+			b := float64(x[1][i])
+			own += float64(a) * float64(a)
+			above += b * b
+			dot += float64(a) * b
+		}
 	})
+	if err != nil {
+		return err
+	}
+	r := StageReport{Stage: j.stage, Own: u.unit().Name, Above: j.from, OwnNorm: math.Sqrt(own), AboveNorm: math.Sqrt(above)}
+	if own > 0 && above > 0 {
+		r.Cosine = dot / (r.OwnNorm * r.AboveNorm)
+	}
+	u.last.Stages = append(u.last.Stages, r)
 	return nil
+}
+
+// partSize is the elements looked at at a time, so that looking at a large
+// tensor takes little memory.
+const partSize = 1 << 14
+
+// parts calls f on the values' elements, part by part, side by side.
+func (u *unit) parts(seq int, vs []ir.ValueID, f func([][]float32)) error {
+	for len(u.buffers) < len(vs) {
+		u.buffers = append(u.buffers, make([]float32, partSize))
+	}
+	x := make([][]float32, len(vs))
+	for from := 0; ; from += partSize {
+		for i, v := range vs {
+			n, err := u.prog.ReadPart(u.buffers[i], v, seq, from)
+			if err != nil {
+				return err
+			}
+			x[i] = u.buffers[i][:n]
+		}
+		if len(x[0]) == 0 {
+			return nil
+		}
+		f(x)
+	}
+}
+
+// squares is the sum of squares of a persistent value.
+func (u *unit) squares(v ir.ValueID) (float64, error) {
+	var sum float64
+	err := u.parts(0, []ir.ValueID{v}, func(x [][]float32) {
+		for _, a := range x[0] {
+			sum += float64(a) * float64(a)
+		}
+	})
+	return sum, err
 }
 
 // update looks at the batch's losses and gradients, reports them, and applies
@@ -224,18 +267,16 @@ func (u *unit) gradients(r *BatchReport) error {
 		if p.Unit != u.index || p.Grad == ir.None {
 			continue
 		}
-		g, err := u.prog.Read(p.Grad, 0)
+		g, err := u.squares(p.Grad)
 		if err != nil {
 			return err
 		}
-		n := stats.Norm(g)
-		total += n * n
-		w, err := u.prog.Read(p.Value, 0)
+		w, err := u.squares(p.Value)
 		if err != nil {
 			return err
 		}
-		n = stats.Norm(w)
-		weights[p.Stage] += n * n
+		total += g
+		weights[p.Stage] += w
 	}
 	r.GradientNorm = math.Sqrt(total)
 	for _, s := range u.unit().Owns {

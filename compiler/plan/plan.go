@@ -80,6 +80,7 @@ type Memory struct {
 	Weights   int64 `json:"weights"`
 	Gradients int64 `json:"gradients"`
 	States    int64 `json:"states"`
+	Loader    int64 `json:"loader"` // pictures on their way, where the loader is known
 	Total     int64 `json:"total"`
 	// Saved is the most bytes of activations alive at once, decoders included,
 	// that a later op still reads: what a memory comparison of methods counts.

@@ -102,7 +102,8 @@ func turnHue(pix []float32, c int, turn float32) {
 	}
 }
 
-// turned is one colour with its hue turned; greys have none.
+// turned is one colour with its hue turned by half a turn at most; greys have
+// none.
 func turned(r, g, b, turn float32) (float32, float32, float32) {
 	top, low := max(r, g, b), min(r, g, b)
 	span := top - low
@@ -118,13 +119,29 @@ func turned(r, g, b, turn float32) (float32, float32, float32) {
 	default:
 		sector = 4 + (r-g)/span
 	}
-	sector += 6 * turn
-	channel := func(n float32) float32 {
-		k := n + sector
-		k -= 6 * float32(math.Floor(float64(k)/6))
-		return top - span*max(0, min(k, 4-k, 1))
+	sector += 6 * turn // from -4 to 8
+	if sector < 0 {
+		sector += 6
 	}
-	return channel(5), channel(3), channel(1)
+	if sector >= 6 { // also where 6 and a number just below 0 round to 6
+		sector -= 6
+	}
+	whole := int(sector)
+	part := span * (sector - float32(whole))
+	falling, rising := top-part, low+part
+	switch whole {
+	case 0:
+		return top, rising, low
+	case 1:
+		return falling, top, low
+	case 2:
+		return low, top, rising
+	case 3:
+		return low, falling, top
+	case 4:
+		return rising, low, top
+	}
+	return top, low, falling
 }
 
 // grey takes the colour out with probability P, and leaves three channels.

@@ -67,17 +67,30 @@ func NewLoader(cfg LoaderConfig) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Hold = max(cfg.Hold, 1)
-	switch {
-	case cfg.Workers == 0:
-		cfg.Ahead = 0
-	case cfg.Ahead == 0:
-		cfg.Ahead = 2
-	}
+	cfg = cfg.withDefaults()
 	l := &Loader{cfg: cfg, views: views, epoch: -1}
 	f := &feed{jobs: l.jobs(), plan: l.plan, draw: l.draw, workers: cfg.Workers}
 	l.feed = newFeed(f, cfg.Hold+cfg.Ahead, cfg.Microbatch, l.values())
 	return l, nil
+}
+
+// withDefaults fills in how many microbatches are held.
+func (c LoaderConfig) withDefaults() LoaderConfig {
+	c.Hold = max(c.Hold, 1)
+	switch {
+	case c.Workers == 0:
+		c.Ahead = 0
+	case c.Ahead == 0:
+		c.Ahead = 2
+	}
+	return c
+}
+
+// BufferBytes is the memory that a loader of this configuration holds for
+// pictures on their way.
+func (c LoaderConfig) BufferBytes() int64 {
+	c = c.withDefaults()
+	return 4 * int64(perImage*c.Shape.Elements()) * int64(c.Microbatch) * int64(c.Hold+c.Ahead)
 }
 
 func (c LoaderConfig) check() error {
@@ -119,9 +132,7 @@ func (l *Loader) jobs() int {
 
 // BufferBytes is the memory held for pictures on their way, all of it taken at
 // the start.
-func (l *Loader) BufferBytes() int64 {
-	return 4 * int64(l.values()) * int64(l.cfg.Microbatch) * int64(l.cfg.Hold+l.cfg.Ahead)
-}
+func (l *Loader) BufferBytes() int64 { return l.cfg.BufferBytes() }
 
 // Next waits for the next microbatch. After the last it is io.EOF. An error of
 // the data comes back from the call that would have delivered the picture, and

@@ -130,7 +130,7 @@ func apart(r *rng.Stream, from float64) float64 {
 
 // newTone draws a colour of a brightness: any hue, any strength that fits.
 func newTone(r *rng.Stream, brightness float64) tone {
-	hue, strength := float32(r.Float64()), float32(r.Uniform(0.2, 1))
+	hue, strength := float32(r.Uniform(-0.5, 0.5)), float32(r.Uniform(0.2, 1))
 	red, green, blue := turned(1, 0, 0, hue)
 	pure := [3]float32{red, green, blue}
 	mean, grey := luma(red, green, blue), float32(brightness)
@@ -159,31 +159,36 @@ func (s *scene) mix(i int, rgb [3]float32, share float32) {
 
 // ground fills the scene with the ground's colour and two waves across it.
 func (s *scene) ground(r *rng.Stream) {
-	first, second := newWave(r, s.unit), newWave(r, s.unit)
 	height := float32(r.Uniform(0, 0.07))
-	i := 0
-	for y := range s.h {
-		for x := range s.w {
-			v := height * float32(first.at(x, y)+second.at(x, y))
-			for c := range 3 {
-				s.pix[i+c] = s.back.rgb[c] + v
-			}
-			i += 3
-		}
+	for i := 0; i < len(s.pix); i += 3 {
+		copy(s.pix[i:], s.back.rgb[:])
+	}
+	for range 2 {
+		s.wave(height, r)
 	}
 }
 
-// wave is a sine across the picture.
-type wave struct{ x, y, phase float64 }
-
-func newWave(r *rng.Stream, unit float64) wave {
-	direction, turns := r.Uniform(0, 2*math.Pi), r.Uniform(0.5, 3)
-	k := math.Pi * turns / unit
-	return wave{k * math.Cos(direction), k * math.Sin(direction), r.Uniform(0, 2*math.Pi)}
-}
-
-func (w wave) at(x, y int) float64 {
-	return math.Sin(w.x*float64(x) + w.y*float64(y) + w.phase)
+// wave adds a sine across the picture, of any direction, half a turn to three
+// turns long. The sine of a sum of angles comes from those of the row's and the
+// column's.
+func (s *scene) wave(height float32, r *rng.Stream) {
+	direction, turns, phase := r.Uniform(0, 2*math.Pi), r.Uniform(0.5, 3), r.Uniform(0, 2*math.Pi)
+	k := math.Pi * turns / s.unit
+	across := make([][2]float32, s.w)
+	for x := range across {
+		sin, cos := math.Sincos(k * math.Cos(direction) * float64(x))
+		across[x] = [2]float32{height * float32(sin), height * float32(cos)}
+	}
+	for y := range s.h {
+		sin, cos := math.Sincos(k*math.Sin(direction)*float64(y) + phase)
+		row := s.pix[3*y*s.w:][:3*s.w]
+		for x, a := range across {
+			v := a[0]*float32(cos) + a[1]*float32(sin)
+			row[3*x] += v
+			row[3*x+1] += v
+			row[3*x+2] += v
+		}
+	}
 }
 
 // clutter lays small discs, squares and lines about, in colours of their own
