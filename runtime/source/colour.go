@@ -10,7 +10,15 @@ import (
 // luma is the grey of a colour, by the weights of Rec. ITU-R BT.601.
 func luma(r, g, b float32) float32 { return 0.299*r + 0.587*g + 0.114*b }
 
-func clamp01(v float32) float32 { return max(0, min(v, 1)) }
+func clamp01(v float32) float32 {
+	if v < 0 {
+		return 0
+	}
+	if v > 1 {
+		return 1
+	}
+	return v
+}
 
 // jitter changes brightness, contrast, saturation and hue, in an order drawn
 // each time (T. Chen et al., "A Simple Framework for Contrastive Learning of
