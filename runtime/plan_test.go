@@ -110,7 +110,7 @@ func TestResidentMemoryIsPlanned(t *testing.T) {
 	net := large()
 	b := cpu.New(cpu.Options{})
 	defer b.Close()
-	r := must(Prepare(Config{Net: net, Backend: b, Depth: 1, Workers: 1}))(t)
+	r := must(Prepare(Config{Net: net, Backend: b, Depth: 1, Workers: 0}))(t)
 	defer r.Close()
 	before, _ := resident(t)
 	must(r.Train(context.Background()))(t)
