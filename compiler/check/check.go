@@ -117,6 +117,7 @@ type checker struct {
 	weights int64                 // of all stages and decoders so far
 	exports map[string]diag.Range // exported names of layers
 	stages  []*stage
+	wholes  []int // see wholeStage
 	units   []*unit
 	ties    []*overlap
 
@@ -156,10 +157,12 @@ func (c *checker) failed() bool {
 	return false
 }
 
-// mark is a place with a kind of problem.
+// mark is a place with a kind of problem, and what it is about where several
+// of the kind share a place.
 type mark struct {
 	code  diag.Code
 	where diag.Range
+	what  string
 }
 
 // report is a diagnostic to which a second place and a remedy can be added.
@@ -168,7 +171,7 @@ type report struct{ d *diag.Diagnostic }
 // errorf reports an error, once per place and code. Within a block that is
 // being written out, the call is named as well.
 func (c *checker) errorf(code diag.Code, where diag.Range, format string, a ...any) report {
-	r := c.add(diag.Error, code, where, fmt.Sprintf(format, a...))
+	r := c.add(diag.Error, mark{code, where, ""}, fmt.Sprintf(format, a...))
 	if len(c.calls) > 0 && c.calls[0] != where {
 		r.note(c.calls[0], "called here")
 	}
@@ -176,12 +179,17 @@ func (c *checker) errorf(code diag.Code, where diag.Range, format string, a ...a
 }
 
 func (c *checker) warnf(code diag.Code, where diag.Range, format string, a ...any) report {
-	return c.add(diag.Warning, code, where, fmt.Sprintf(format, a...))
+	return c.add(diag.Warning, mark{code, where, ""}, fmt.Sprintf(format, a...))
 }
 
-func (c *checker) add(s diag.Severity, code diag.Code, where diag.Range, message string) report {
-	d := &diag.Diagnostic{Severity: s, Code: code, Range: where, Message: message}
-	if m := (mark{code, where}); !c.seen[m] {
+// lacks reports something that must be written at a place.
+func (c *checker) lacks(where diag.Range, what, format string, a ...any) report {
+	return c.add(diag.Error, mark{codeMissing, where, what}, fmt.Sprintf(format, a...))
+}
+
+func (c *checker) add(s diag.Severity, m mark, message string) report {
+	d := &diag.Diagnostic{Severity: s, Code: m.code, Range: m.where, Message: message}
+	if !c.seen[m] {
 		c.seen[m] = true
 		c.found = append(c.found, d)
 	}

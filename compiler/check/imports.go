@@ -204,9 +204,8 @@ func bringAll(c *checker, into, from map[string]*decl, prefix string, at diag.Ra
 		case have == nil:
 			into[prefix+name] = d
 		case have != d:
-			r := c.add(diag.Error, codeTwice, at, "")
-			r.d.Message = strings.Replace(clash, "%s", prefix+name, 1)
-			r.note(have.name.Range, "declared here").note(d.name.Range, "and here").
+			message := strings.Replace(clash, "%s", prefix+name, 1)
+			c.add(diag.Error, mark{codeTwice, at, message}, message).note(have.name.Range, "declared here").note(d.name.Range, "and here").
 				help("rename one of them, or import with a prefix: import \"...\" as other")
 		}
 	}

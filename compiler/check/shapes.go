@@ -236,6 +236,18 @@ func weightsOf(l *model.Layer) int64 {
 	return 0
 }
 
+// weightsIn counts the trained values of layers.
+func weightsIn(layers []*model.Layer) int64 {
+	var n int64
+	for _, l := range layers {
+		n += weightsOf(l)
+		for _, b := range l.Branches {
+			n += weightsIn(b.Layers)
+		}
+	}
+	return n
+}
+
 // fits bounds a layer's map and weights, and the weights of all layers.
 func (c *checker) fits(x line) bool {
 	if n := int64(x.l.Out.H) * int64(x.l.Out.W) * int64(x.l.Out.C); n > maxElements || x.l.Out.C > maxWidth {
