@@ -379,3 +379,36 @@ scalar float32 () [-0.5]
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestReadsTheReferenceWritersFiles: the goldens were written by the format's
+// own library.
+func TestReadsTheReferenceWritersFiles(t *testing.T) {
+	f, err := os.Open("../../testdata/golden/overlap.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := OpenSafetensors(f, s.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, shape := range map[string][]int{
+		"images":                      {16, 12, 12, 3},
+		"init/s2.0.conv1.weight":      {16, 8, 3, 3},
+		"grad/low/proj.fc2.bias":      {16},
+		"stats/s3.0.bn1.running_mean": {32},
+		"loss/mid":                    {10},
+	} {
+		x := file.Find(name)
+		if x == nil || !slices.Equal(x.Shape, shape) {
+			t.Errorf("%s: %+v, want shape %v", name, x, shape)
+		}
+	}
+	if l, err := file.Read("loss/low"); err != nil || l[0] < 2.66 || l[0] > 2.67 {
+		t.Errorf("loss of low: %v, %v", l, err)
+	}
+}
