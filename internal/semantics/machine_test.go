@@ -25,8 +25,10 @@ type machine struct {
 	backend *cpu.Backend
 	buffers map[ir.Space]device.Buffer
 	batch   int // batches done
-	// run runs a task; the machine's own unless a test puts another.
-	run func(t ir.Task, micro int, lr float64, step int) error
+	// run runs a task and tensor finds a value for a microbatch: the machine's
+	// own unless a test puts others.
+	run    func(t ir.Task, micro int, lr float64, step int) error
+	tensor func(v ir.ValueID, micro int) device.Tensor
 	// Of the batch at hand.
 	grads map[string][]float64
 	ran   []ran
@@ -59,7 +61,7 @@ func newMachine(t testing.TB, n *model.Net, o lower.Options, ref *reference.Mode
 	p := lowered(t, n, o)
 	m := &machine{t: t, p: p, backend: cpu.New(cpu.Options{Workers: 2}), buffers: map[ir.Space]device.Buffer{}}
 	t.Cleanup(func() { m.backend.Close() })
-	m.run = m.task
+	m.run, m.tensor = m.task, m.window
 	for space, size := range p.Sizes {
 		if size == 0 {
 			continue
@@ -97,8 +99,8 @@ func (m *machine) load(ref *reference.Model) {
 	}
 }
 
-// tensor is a value's window for a microbatch.
-func (m *machine) tensor(id ir.ValueID, micro int) device.Tensor {
+// window is a value's place for a microbatch, as the memory plan says.
+func (m *machine) window(id ir.ValueID, micro int) device.Tensor {
 	if id == ir.None {
 		return device.Tensor{}
 	}
@@ -292,9 +294,12 @@ func values(ms map[string]reference.Map) map[string][]float64 {
 	return vs
 }
 
+func sameBits(a, b float64) bool { return math.Float64bits(a) == math.Float64bits(b) }
+
 // differ lists the tensors of which one side has none, or that are further
 // apart than the tolerance times the length of the second; lengths below
-// rounding (a bias in front of a norm has no gradient but that) count as 0.
+// rounding (a bias in front of a norm has no gradient but that) count as 0. At
+// tolerance 0 all bits must be the same.
 func differ(got, want map[string][]float64, tolerance float64) []string {
 	const rounding = 1e-13
 	var bad []string
@@ -303,13 +308,19 @@ func differ(got, want map[string][]float64, tolerance float64) []string {
 			bad = append(bad, fmt.Sprintf("%s: %d elements, not %d", name, len(got[name]), len(want[name])))
 			continue
 		}
+		if tolerance == 0 {
+			if !slices.EqualFunc(got[name], want[name], sameBits) {
+				bad = append(bad, name+": not the same bits")
+			}
+			continue
+		}
 		apart, length := 0.0, 0.0
 		for i, w := range want[name] {
 			apart += (got[name][i] - w) * (got[name][i] - w)
 			length += w * w
 		}
 		apart, length = math.Sqrt(apart), math.Sqrt(length)
-		if !(apart <= tolerance*length || apart <= rounding && tolerance > 0) {
+		if !(apart <= tolerance*length || apart <= rounding) {
 			bad = append(bad, fmt.Sprintf("%s: %.3g apart, of %.3g", name, apart, length))
 		}
 	}
