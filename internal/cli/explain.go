@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/locorun/locorun/compiler/check"
 	"github.com/locorun/locorun/dsl"
 )
 
@@ -42,12 +41,6 @@ func (c *explainCmd) Run(env *Env) error {
 // explainCode prints what a code means and a program that shows it.
 func explainCode(env *Env, code string) error {
 	for _, r := range dsl.Codes() {
-		if string(r.Code) == code {
-			fmt.Fprintf(env.Stdout, "%s: %s\n\n%s\n", r.Code, r.Meaning, r.Example)
-			return nil
-		}
-	}
-	for _, r := range check.Codes() {
 		if string(r.Code) == code {
 			fmt.Fprintf(env.Stdout, "%s: %s\n\n%s\n", r.Code, r.Meaning, r.Example)
 			return nil

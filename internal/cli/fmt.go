@@ -34,16 +34,16 @@ func (c *fmtCmd) Run(env *Env) error {
 }
 
 func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
-	text, err := os.ReadFile(name)
+	have, err := os.ReadFile(name)
 	if name == "-" {
-		text, err = os.ReadFile("/dev/stdin")
+		have, err = os.ReadFile("/dev/stdin")
 	}
 	if err != nil {
 		return false, wrong{readable(err)}
 	}
-	f, found := dsl.Parse(name, text)
+	f, found := dsl.Parse(name, have)
 	if found.HasErrors() {
-		report(env, found, &source{files: map[string][]byte{name: text}}, false)
+		report(env, found, &text{files: map[string][]byte{name: have}}, false)
 		return false, quiet{exitWrong}
 	}
 	out := dsl.Format(f)
@@ -51,7 +51,7 @@ func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
 		_, err := env.Stdout.Write(out)
 		return false, err
 	}
-	if bytes.Equal(out, text) {
+	if bytes.Equal(out, have) {
 		return false, nil
 	}
 	fmt.Fprintln(env.Stdout, name)

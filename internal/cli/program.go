@@ -22,15 +22,15 @@ type program struct {
 	Method string            `enum:"loco,gim,e2e" default:"loco" help:"Cut the stages into units as written (loco), one stage a unit (gim), or all in one (e2e)."`
 }
 
-// source is a program's text with all it imports, by name.
-type source struct {
+// text is a program's text with all it imports, by name.
+type text struct {
 	main  []byte
 	files map[string][]byte
 }
 
 // compile reads, parses and checks the program. Diagnostics go to stderr, or
 // with json to stdout; an error among them exits 2.
-func (p *program) compile(env *Env, json bool) (*model.Net, *source, error) {
+func (p *program) compile(env *Env, json bool) (*model.Net, *text, error) {
 	net, src, found, err := p.check()
 	if err != nil {
 		return nil, nil, err
@@ -45,14 +45,14 @@ func (p *program) compile(env *Env, json bool) (*model.Net, *source, error) {
 }
 
 // check is compile without any printing.
-func (p *program) check() (*model.Net, *source, diag.List, error) {
-	text, err := os.ReadFile(p.File)
+func (p *program) check() (*model.Net, *text, diag.List, error) {
+	main, err := os.ReadFile(p.File)
 	if err != nil {
 		return nil, nil, nil, wrong{readable(err)}
 	}
-	src := &source{main: text, files: map[string][]byte{p.File: text}}
-	net, found := compiler.Compile(p.File, text, compiler.Options{
-		Defines: p.Define, Method: p.Method, Std: std.FS,
+	src := &text{main: main, files: map[string][]byte{p.File: main}}
+	net, found := compiler.Compile(p.File, main, compiler.Options{
+		Defines: p.Define, Method: p.Method, Std: std.Files,
 		Read: func(path string) ([]byte, error) {
 			b, err := os.ReadFile(filepath.Join(filepath.Dir(p.File), path))
 			if err == nil {
@@ -74,7 +74,7 @@ func readable(err error) error {
 }
 
 // report prints diagnostics.
-func report(env *Env, found diag.List, src *source, json bool) error {
+func report(env *Env, found diag.List, src *text, json bool) error {
 	if len(found) == 0 {
 		return nil
 	}
@@ -82,14 +82,14 @@ func report(env *Env, found diag.List, src *source, json bool) error {
 		return diag.WriteJSON(env.Stdout, found)
 	}
 	var b bytes.Buffer
-	text := func(file string) []byte {
+	lookup := func(file string) []byte {
 		if t, ok := src.files[file]; ok {
 			return t
 		}
-		t, _ := fs.ReadFile(std.FS, filepath.Base(file))
+		t, _ := fs.ReadFile(std.Files, filepath.Base(file))
 		return t
 	}
-	if err := diag.Render(&b, found, text, diag.RenderOptions{Color: env.color()}); err != nil {
+	if err := diag.Render(&b, found, lookup, diag.RenderOptions{Color: env.color()}); err != nil {
 		return err
 	}
 	b.WriteByte('\n')

@@ -92,7 +92,7 @@ func normText(n source.Norm) string {
 	if len(n.Mean) == 0 {
 		return "pictures are not normalised"
 	}
-	list := func(vs []float64) string {
+	list := func(vs []float32) string {
 		s := make([]string, len(vs))
 		for i, v := range vs {
 			s[i] = fmt.Sprintf("%.4f", v)

@@ -80,7 +80,7 @@ type session struct {
 	cmd     *runCmd
 	env     *Env
 	net     *model.Net
-	src     *source
+	src     *text
 	run     *runtime.Run
 	journal *journal.Run
 	screen  *screen
