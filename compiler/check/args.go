@@ -132,7 +132,7 @@ func (c *checker) match(f form, word string, at diag.Range, args []dsl.Arg, in *
 	}
 	for _, fd := range f.fields {
 		if !fd.optional && !v.has(fd.name) && v.sound {
-			c.errorf(codeArgument, at, "`%s` lacks %s", word, fd.describe()).help("%s", f.usage)
+			c.errorf(codeArgument, at, "`%s` lacks %s", word, fd.describe(word)).help("%s", f.usage)
 			v.sound = false
 		}
 	}
@@ -146,14 +146,17 @@ func lastOf(at diag.Range, args []dsl.Arg) diag.Pos {
 	return at.End
 }
 
-func (f field) describe() string {
+func (f field) describe(word string) string {
+	if f.name == word && f.want != wantWord {
+		return "its value"
+	}
 	if f.key {
 		return fmt.Sprintf("`%s=`", f.name)
 	}
 	if f.want == wantWord {
 		return "a word: " + oneOf("", f.words)
 	}
-	return "its " + f.name
+	return "its `" + f.name + "`"
 }
 
 // fieldFor finds the field that an argument is for, or reports it.
@@ -178,7 +181,8 @@ func (c *checker) fieldFor(f form, word string, a dsl.Arg, next *int) *field {
 		c.unknownKey(f, word, a.Key)
 		return nil
 	}
-	c.errorf(codeExtra, a.Range, "`%s` cannot stand here", signOf(a.Kind)).help("%s", f.usage)
+	c.errorf(codeExtra, a.Range, "`%s` cannot stand here: blanks separate the arguments of a statement", signOf(a.Kind)).
+		help("%s", f.usage)
 	return nil
 }
 
@@ -253,12 +257,25 @@ func (c *checker) badWord(f field, n *dsl.Name) {
 		c.errorf(codeReserved, n.Range, "`%s` is not in this version", n.Text).help("%s", oneOf("", f.words))
 		return
 	}
-	r := c.errorf(codeChoice, n.Range, "`%s` is no %s", n.Text, f.name)
-	if s := c.suggestion(n.Text, f.words); s != "" {
+	c.choices(c.errorf(codeChoice, n.Range, "`%s` does not take `%s`", f.name, n.Text), n.Text, f.words)
+}
+
+// noChoice reports a word where another of its sort is needed.
+func (c *checker) noChoice(sort string, words []string, n *dsl.Name) {
+	if slices.Contains(reserved, n.Text) {
+		c.errorf(codeReserved, n.Range, "`%s` is not in this version", n.Text).help("%s", oneOf("", words))
+		return
+	}
+	c.choices(c.errorf(codeChoice, n.Range, "there is no %s `%s`", sort, n.Text), n.Text, words)
+}
+
+// choices adds to a report what could have been written.
+func (c *checker) choices(r report, word string, words []string) {
+	if s := c.suggestion(word, words); s != "" {
 		r.help("did you mean `%s`?", s)
 		return
 	}
-	r.help("%s", oneOf("", f.words))
+	r.help("%s", oneOf("", words))
 }
 
 func (c *checker) isKind(f field, v value, k valueKind) bool {
@@ -352,7 +369,7 @@ func (f field) bounds() string {
 }
 
 func bound(n float64) string {
-	if n == math.Trunc(n) && math.Abs(n) < 1e15 {
+	if n == math.Trunc(n) && math.Abs(n) < 1e17 {
 		return fmt.Sprintf("%d", int64(n))
 	}
 	return format(n)

@@ -74,7 +74,8 @@ func Check(f *dsl.File, opt Options) (*model.Net, diag.List) {
 	}
 	c := &checker{
 		opt: opt, seen: map[mark]bool{}, sources: map[string]*source{},
-		exports: map[string]diag.Range{}, visited: map[*decl]bool{}, net: &model.Net{File: f.Name, Method: opt.Method},
+		exports: map[string]diag.Range{}, visited: map[*decl]bool{},
+		meant: map[string]bool{}, lost: map[string]bool{}, net: &model.Net{File: f.Name, Method: opt.Method},
 	}
 	c.run(f)
 	list := make(diag.List, len(c.found))
@@ -97,6 +98,9 @@ type checker struct {
 	sources map[string]*source // files by key, see imports.go
 	root    *source
 	broken  bool // an import failed: unknown names may have been in it
+	// meant are the words that unknown ones were taken for, lost the names that
+	// were declared with them.
+	meant, lost map[string]bool
 
 	data, train *dsl.Statement
 	stageDecls  []*decl
@@ -173,7 +177,7 @@ type report struct{ d *diag.Diagnostic }
 func (c *checker) errorf(code diag.Code, where diag.Range, format string, a ...any) report {
 	r := c.add(diag.Error, mark{code, where, ""}, fmt.Sprintf(format, a...))
 	if len(c.calls) > 0 && c.calls[0] != where {
-		r.note(c.calls[0], "called here")
+		r.note(c.calls[0], "used here")
 	}
 	return r
 }

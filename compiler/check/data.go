@@ -42,12 +42,12 @@ func (c *checker) checkData() {
 	if b == nil {
 		return
 	}
-	st := c.gather(b, "data { }", dataWords)
+	st := c.gather(b, "in data { }", dataWords)
 	d.Train, d.Test, d.Images = c.sourceFor(st["train"]), c.sourceFor(st["test"]), c.sourceFor(st["images"])
 	if st["images"] == nil {
 		d.Images = d.Train
 	}
-	if st["images"] == nil && st["train"] == nil {
+	if st["images"] == nil && st["train"] == nil && !c.meant["images"] && !c.meant["train"] {
 		c.errorf(codeMissing, c.data.Word.Range, "data names no pictures to train on").help("for example:\ntrain folder(\"train\")")
 	}
 	c.channels(st["channels"])
@@ -83,7 +83,8 @@ func (c *checker) sameChannels() {
 	c.net.Input.C = channelsOf(d.Images)
 	for _, s := range []*model.Source{d.Train, d.Test} {
 		if s != nil && channelsOf(s) != c.net.Input.C {
-			c.errorf(codeChannels, s.Range, "these pictures have %d, those the units are trained on %d", channelsOf(s), c.net.Input.C).
+			c.errorf(codeChannels, s.Range, "these pictures have %d %s, those the units are trained on %d",
+				channelsOf(s), plural(channelsOf(s), "channel"), c.net.Input.C).
 				note(d.Images.Range, "trained on these").help("add to data, to give all the same channels:\nchannels 3")
 		}
 	}
@@ -126,7 +127,7 @@ func (c *checker) source(e dsl.Expr, role string, inSplit bool) *model.Source {
 	}
 	i := slices.Index(names, call.Func.Text)
 	if i < 0 {
-		c.badWord(field{name: "source", words: names}, &call.Func)
+		c.noChoice("source", names, &call.Func)
 		return nil
 	}
 	if call.Func.Text == "split" {
@@ -226,13 +227,17 @@ func (c *checker) compareSources() {
 				note(s.Range, "the same pictures").help("hold some out: train split(.., 0.1) and test split(.., 0.1)")
 		}
 	}
-	if d.Train != nil && classesOf(d.Train) != classesOf(d.Test) {
-		c.errorf(codeClasses, d.Test.Range, "the test has %d classes, the training %d", classesOf(d.Test), classesOf(d.Train)).
+	if d.Train == nil {
+		return
+	}
+	fitted, scored := classesOf(d.Train), classesOf(d.Test)
+	if fitted > 0 && scored > 0 && fitted != scored {
+		c.errorf(codeClasses, d.Test.Range, "the test has %d classes, the training %d", scored, fitted).
 			note(d.Train.Range, "the training")
 	}
 }
 
-// classesOf is the number of classes of a synthetic source; 0: not known here.
+// classesOf is the number of classes of a source; 0: not known here.
 func classesOf(s *model.Source) int {
 	switch s.Kind {
 	case "split":
@@ -280,7 +285,7 @@ func (c *checker) normalise(s *dsl.Statement) {
 	n.Mean, n.Std = v.numbers("mean"), v.numbers("std")
 	for _, name := range []string{"mean", "std"} {
 		if k := len(v.m[name].list); c.net.Input.C > 0 && k != c.net.Input.C {
-			c.errorf(codeNormalise, v.m[name].at, "`%s` has %d values for pictures of %d", name, k, c.net.Input.C).
+			c.errorf(codeNormalise, v.m[name].at, "`%s` has %d %s, but the pictures have %d %s", name, k, plural(k, "value"), c.net.Input.C, plural(c.net.Input.C, "channel")).
 				help("write one for each channel")
 		}
 	}

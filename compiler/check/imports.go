@@ -186,7 +186,7 @@ func (c *checker) importedStatement(src *source, i int, s *dsl.Statement) {
 			help("it holds let, block, decoder and views NAME only")
 		return
 	}
-	c.sharedStatement(src, s, "an imported file", importedWords)
+	c.sharedStatement(src, s, "in an imported file", importedWords)
 }
 
 // bring puts the names of an imported file, and of those it imports, into a

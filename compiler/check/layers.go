@@ -105,7 +105,7 @@ func (w writer) unknown(s *dsl.Statement) {
 			note(d.name.Range, "declared here")
 		return
 	}
-	if c.broken {
+	if c.broken || c.lost[word] {
 		return
 	}
 	switch word {
@@ -127,7 +127,7 @@ func (w writer) unknown(s *dsl.Statement) {
 			help("declare it, or import the file that does: %s", usages["block"])
 		return
 	}
-	c.unknownWord(s, "layers", words)
+	c.unknownWord(s, "in layers", words)
 }
 
 var torchPath = regexp.MustCompile(`^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$`)
@@ -288,10 +288,13 @@ func (c *checker) wrongArgument(d *decl, a dsl.Arg) {
 	}
 }
 
-// checkUncalled looks into the blocks and decoders of the program's own files
-// that nothing calls: their words and names must be right too.
+// checkUncalled looks into the blocks, decoders and views of the program's own
+// files that nothing uses: their words and names must be right too.
 func (c *checker) checkUncalled() {
 	for _, s := range c.declaredBlocks() {
+		if s.word == "decoder" && s.stmt.Block != nil && len(s.stmt.Block.Statements) == 0 {
+			c.emptyDecoder(s)
+		}
 		if c.visited[s] {
 			continue
 		}
@@ -307,5 +310,13 @@ func (c *checker) checkUncalled() {
 		}
 		c.writer(s.source, args, decoderNames(), model.Shape{}).all(c.bodyOf(s))
 		c.callees = c.callees[:0]
+	}
+	for _, key := range c.ownSources() {
+		src := c.sources[key]
+		for _, name := range sorted(src.views) {
+			if d := src.views[name]; d.source == src {
+				c.steps(d.stmt.Block.Statements, src)
+			}
+		}
 	}
 }

@@ -63,6 +63,12 @@ func (c *checker) version(f *dsl.File) bool {
 // versionLine checks `loco 1` and reports whether this is a language we know.
 func (c *checker) versionLine(s *dsl.Statement) bool {
 	c.noBlock(s)
+	if len(s.Args) == 1 && s.Call == nil {
+		if _, ok := s.Args[0].Value.(*dsl.Number); !ok {
+			c.errorf(codeVersion, s.Args[0].Range, "the version of the language is a number").help("loco 1")
+			return true
+		}
+	}
 	f := form{"loco 1", []field{{name: "version", want: wantWhole, lo: 1, hi: 1e9}}}
 	v := c.match(f, "loco", s.Word.Range, s.Args, &env{source: &source{}})
 	if n := v.int("version", 1); v.sound && n > 1 {
@@ -113,7 +119,7 @@ func (c *checker) rootStatement(i int, s *dsl.Statement) {
 		}
 		c.declareViews(c.root, s)
 	default:
-		c.sharedStatement(c.root, s, "the file", rootWords)
+		c.sharedStatement(c.root, s, "at the top level", rootWords)
 	}
 }
 
@@ -351,7 +357,7 @@ func (c *checker) find(n *dsl.Name, word string) *decl {
 			note(d.name.Range, "declared here")
 		return nil
 	}
-	if c.broken {
+	if c.broken || c.lost[n.Text] {
 		return nil
 	}
 	c.unknownName(n, word, c.root.names)
@@ -366,6 +372,9 @@ func (c *checker) unknownName(n *dsl.Name, word string, names map[string]*decl) 
 		}
 	}
 	r := c.errorf(codeName, n.Range, "there is no %s `%s`", word, n.Text)
+	if word == "views" {
+		r.d.Message = "there are no views `" + n.Text + "`"
+	}
 	switch s := c.suggestion(n.Text, known); {
 	case s != "":
 		r.help("did you mean `%s`?", s)

@@ -41,7 +41,7 @@ func (c *checker) checkOverlaps() {
 			c.ties = append(c.ties, o)
 		}
 	}
-	if !sound || len(c.units) == 0 {
+	if !sound || len(c.units) == 0 || c.meant["overlap"] {
 		return
 	}
 	for i := range c.stageDecls {
@@ -59,9 +59,8 @@ var overlapForm = form{"overlap s2 in low, mid tie=shared first=2", []field{
 
 // overlap reads an overlap line; nil after a report.
 func (c *checker) overlap(s *dsl.Statement) *overlap {
-	c.simple(s)
 	args := s.Args
-	if len(args) < 3 || !isName(args[1], "in") {
+	if !c.simple(s) || len(args) < 3 || !isName(args[1], "in") {
 		c.errorf(codeArgument, head(s), "`overlap` names a stage and the units that hold it").help("%s", usages["overlap"])
 		return nil
 	}
@@ -237,6 +236,9 @@ func (c *checker) meaning(o *overlap) {
 	case low.last != o.stage:
 		c.errorf(codeFirst, o.firstAt, "`%s` goes on above `%s`, so it cannot end within it", low.name, name).
 			note(low.spans[len(low.spans)-1], "it ends here").help("delete `first`")
+	case n == 0:
+		c.errorf(codeFirst, o.firstAt, "`%s` calls no blocks, so it cannot be cut behind one", name).
+			note(st.d.name.Range, "this stage").help("delete `first`, or write the stage's layers as blocks")
 	case o.first > n || st.ends[o.first-1] == len(st.m.Layers):
 		c.errorf(codeFirst, o.firstAt, "`%s` has %d %s, so its first %d leave nothing to the upper unit", name, n, plural(n, "block"), o.first).
 			note(st.d.name.Range, "only calls of blocks are counted").help("delete `first`, or write a smaller number")

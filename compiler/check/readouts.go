@@ -1,13 +1,14 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl"
 )
 
-// readoutNumbers are the settings of readouts that are one argument.
+// readoutForms are the settings of readouts that are one argument.
 var readoutForms = map[string]form{
 	"every":       {"every 5", []field{{name: "every", want: wantWhole, lo: 1, hi: 1e6}}},
 	"k":           {"k 200", []field{{name: "k", want: wantWhole, lo: 1, hi: 1e6}}},
@@ -34,11 +35,11 @@ func (c *checker) checkReadouts() {
 		case n.Text == "knn":
 			words = knnWords
 		case n.Text != "linear":
-			c.badWord(field{name: "readout", words: []string{"linear", "knn"}}, n)
+			c.noChoice("readout", []string{"linear", "knn"}, n)
 			continue
 		}
 		if b := c.block(s); b != nil {
-			c.readout(s, n.Text, c.gather(b, "readout "+n.Text+" { }", words))
+			c.readout(s, n.Text, c.gather(b, "in readout "+n.Text+" { }", words))
 		}
 	}
 }
@@ -79,8 +80,10 @@ func (c *checker) readoutSetting(s *dsl.Statement) values {
 	if s == nil {
 		return values{}
 	}
-	c.simple(s)
 	w := s.Word.Text
+	if !c.simple(s) {
+		return values{}
+	}
 	return c.match(readoutForms[w], w, s.Word.Range, s.Args, &env{source: c.root})
 }
 
@@ -177,11 +180,12 @@ func (c *checker) readoutView(s *dsl.Statement, otherwise []model.View) []model.
 		h, w = c.net.Data.Train.Known.H, c.net.Data.Train.Known.W
 	}
 	if sound && in.H > 0 && (h != in.H || w != in.W) {
-		r := c.errorf(codeViewSize, head(s), "these pictures have another size than the views the stages are made for, %dx%d", in.H, in.W)
+		size := "any size"
 		if h > 0 {
-			r.note(head(s), "they have %dx%d", h, w)
+			size = fmt.Sprintf("%dx%d", h, w)
 		}
-		r.help("end with a size, for example:\n%s { resize %dx%d; centre %dx%d }", s.Word.Text, in.H, in.W, in.H, in.W)
+		c.errorf(codeViewSize, head(s), "these pictures have %s, but the stages are made for views of %dx%d", size, in.H, in.W).
+			help("end with a size, for example:\n%s { resize %dx%d; centre %dx%d }", s.Word.Text, in.H, in.W, in.H, in.W)
 	}
 	return views
 }

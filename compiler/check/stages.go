@@ -123,7 +123,7 @@ func (c *checker) decoder(call *decoderCall, last int, copied []int) model.Decod
 func (c *checker) vector(call *decoderCall, out model.Shape, lines int) {
 	switch {
 	case lines == 0:
-		c.errorf(codeEmpty, call.d.name.Range, "the decoder `%s` has no layers", call.d.name.Text).help("%s", usages["decoder"])
+		c.emptyDecoder(call.d)
 	case !known(out):
 	case out.H != 1 || out.W != 1:
 		c.errorf(codeDecoder, call.expr.Span(), "the decoder `%s` ends in a map of %dx%d, but the loss takes a vector", call.d.name.Text, out.H, out.W).
@@ -132,6 +132,10 @@ func (c *checker) vector(call *decoderCall, out model.Shape, lines int) {
 		c.errorf(codeDecoder, call.expr.Span(), "the decoder `%s` ends in a single number, whose direction says nothing", call.d.name.Text).
 			note(call.d.name.Range, "declared here").help("end it with, for example:\ndense 128")
 	}
+}
+
+func (c *checker) emptyDecoder(d *decl) {
+	c.errorf(codeEmpty, d.name.Range, "the decoder `%s` has no layers", d.name.Text).help("%s", usages["decoder"])
 }
 
 // copyLayers copies layers deeply; a copy is not exported.

@@ -95,7 +95,7 @@ var missing = []struct{ word, example string }{
 func (c *checker) wholeProgram() {
 	for _, m := range missing {
 		has := slices.ContainsFunc(c.root.file.Statements, func(s *dsl.Statement) bool { return s.Word.Text == m.word })
-		if !has {
+		if !has && !c.meant[m.word] {
 			c.lacks(c.endOfFile(), m.word, "the program has no `%s`", m.word).help("for example:\n%s", m.example)
 		}
 	}
@@ -145,7 +145,7 @@ func (c *checker) checkTrain() {
 	if b == nil {
 		return
 	}
-	s.statements = c.gather(b, "train { }", trainWords)
+	s.statements = c.gather(b, "in train { }", trainWords)
 	for _, w := range settingWords {
 		if st := s.statements[w]; st != nil && len(st.Args) > 0 && st.Args[0].Kind == dsl.Positional {
 			s.numbers[w] = &decl{word: "setting", name: st.Word, stmt: st, source: c.root, expr: st.Args[0].Value}
@@ -155,7 +155,7 @@ func (c *checker) checkTrain() {
 		{"batch", "batch 256"}, {"epochs", "epochs 100"},
 		{"loss", "loss ntxent(temperature=0.5)"}, {"optimizer", "optimizer lars(lr=0.3*batch/256)"},
 	} {
-		if s.statements[need.word] == nil {
+		if s.statements[need.word] == nil && !c.meant[need.word] {
 			c.lacks(c.train.Word.Range, need.word, "train lacks `%s`", need.word).help("for example:\n%s", need.example)
 		}
 	}
@@ -201,7 +201,9 @@ func (c *checker) numberOf(s *dsl.Statement, otherwise float64) float64 {
 		return otherwise
 	}
 	w := s.Word.Text
-	c.simple(s)
+	if !c.simple(s) {
+		return 0
+	}
 	v := c.match(numericForms[w], w, s.Word.Range, s.Args, c.trainEnv())
 	if !v.sound {
 		return 0
@@ -215,23 +217,30 @@ func (c *checker) wordOf(s *dsl.Statement, otherwise string) string {
 		return otherwise
 	}
 	w := s.Word.Text
-	c.simple(s)
+	if !c.simple(s) {
+		return otherwise
+	}
 	return c.match(wordForms[w], w, s.Word.Range, s.Args, c.trainEnv()).word(w, otherwise)
 }
 
-// simple reports a block, or parentheses directly behind the word.
-func (c *checker) simple(s *dsl.Statement) {
+// simple reports a block, or parentheses directly behind the word, and whether
+// the arguments can be read.
+func (c *checker) simple(s *dsl.Statement) bool {
 	c.noBlock(s)
 	if s.Call != nil {
-		c.errorf(codeExtra, s.Call.Range, "`%s` is written without parentheses", s.Word.Text)
+		c.errorf(codeExtra, s.Call.Range, "`%s` is written without parentheses directly behind it", s.Word.Text).
+			help("put a blank there")
 	}
+	return s.Call == nil
 }
 
 func (c *checker) trainEnv() *env { return &env{source: c.root, inTrain: true} }
 
 // choose reads a statement that chooses a word, with arguments or without.
 func (c *checker) choose(s *dsl.Statement, choices []choice) (string, values) {
-	c.simple(s)
+	if !c.simple(s) {
+		return "", values{}
+	}
 	names := make([]string, len(choices))
 	for i, ch := range choices {
 		names[i] = ch.name
@@ -253,7 +262,7 @@ func (c *checker) choose(s *dsl.Statement, choices []choice) (string, values) {
 	}
 	i := slices.Index(names, n.Text)
 	if i < 0 {
-		c.badWord(field{name: w, words: names}, n)
+		c.noChoice(w, names, n)
 		return "", values{}
 	}
 	v := c.match(choices[i].form, n.Text, n.Range, args, c.trainEnv())
@@ -322,7 +331,7 @@ func (c *checker) schedule(s *dsl.Statement) model.Schedule {
 	kind, v := c.choose(s, scheduleChoices)
 	w := v.num("warmup", 0)
 	if e := float64(c.net.Train.Epochs); e > 0 && w > e && !math.IsInf(w, 0) {
-		c.errorf(codeWarmup, v.m["warmup"].at, "a warm-up of %s epochs is longer than the training, %s epochs", format(w), format(e)).
+		c.errorf(codeWarmup, v.m["warmup"].at, "a warm-up of %s epochs is longer than the training, which has %s", format(w), format(e)).
 			note(c.settings.statements["epochs"].Args[0].Range, "the epochs").
 			help("until its end the rate would only rise")
 	}

@@ -43,7 +43,11 @@ func (c *checker) checkUnits() {
 		return
 	}
 	for i, u := range c.units[1:] {
-		c.upward(c.units[i], u)
+		sound = c.upward(c.units[i], u) && sound
+	}
+	if !sound {
+		c.units = nil // what overlaps is not known
+		return
 	}
 	c.sameEnd()
 	c.allHeld()
@@ -194,7 +198,7 @@ func (c *checker) braces(d *decl) (unitSettings, bool) {
 		if w := s.Word.Text; slices.Contains(trainWords, w) && !slices.Contains(unitWords, w) {
 			continue
 		}
-		one := c.gather(&dsl.Block{Statements: []*dsl.Statement{s}}, "the braces of a unit", unitWords)
+		one := c.gather(&dsl.Block{Statements: []*dsl.Statement{s}}, "in the braces of a unit", unitWords)
 		for w := range one {
 			if st[w] != nil {
 				c.errorf(codeAgain, s.Word.Range, "`%s` is written twice", w).note(st[w].Word.Range, "first here")
@@ -221,7 +225,7 @@ func (c *checker) watch(d *decl) {
 }
 
 // upward checks that starts and ends never decrease.
-func (c *checker) upward(lower, upper *unit) {
+func (c *checker) upward(lower, upper *unit) bool {
 	what, at, of := "", 0, 0
 	switch {
 	case upper.first < lower.first:
@@ -229,11 +233,12 @@ func (c *checker) upward(lower, upper *unit) {
 	case upper.last < lower.last:
 		what, at, of = "ends", len(upper.spans)-1, len(lower.spans)-1
 	default:
-		return
+		return true
 	}
 	c.errorf(codeOrder, upper.spans[at], "`%s` %s below `%s`, which is written before it", upper.name, what, lower.name).
 		note(lower.spans[of], "`%s` %s here", lower.name, what).
 		help("write the units from the bottom up: starts and ends never decrease")
+	return false
 }
 
 // sameEnd checks `also`: two units end on one stage only if the second says so.

@@ -127,7 +127,8 @@ func (c *checker) compute(e dsl.Expr, in *env) value {
 func (c *checker) operand(e dsl.Expr, in *env) value {
 	v := c.eval(e, in)
 	if v.kind != number && v.kind != poison {
-		c.errorf(codeKind, e.Span(), "only numbers can be reckoned with, this is %s", v.kind)
+		c.errorf(codeKind, e.Span(), "arithmetic takes numbers, this is %s", v.kind).
+			help("between two arguments `-` is subtraction; a negative argument stands in parentheses: (-1)")
 		return value{}
 	}
 	return v
@@ -199,7 +200,7 @@ func (c *checker) named(e *dsl.Name, in *env) value {
 
 // unknownValue reports a name that stands for no value.
 func (c *checker) unknownValue(e *dsl.Name, in *env) {
-	if c.broken {
+	if c.broken || c.lost[e.Text] {
 		return
 	}
 	if e.Text == "channels" {
@@ -209,7 +210,7 @@ func (c *checker) unknownValue(e *dsl.Name, in *env) {
 	}
 	if slices.Contains(settingWords, e.Text) {
 		c.errorf(codeName, e.Range, "the setting `%s` has a value only inside train { }", e.Text).
-			help("declare it outside: param %s_size = 256", e.Text)
+			help("declare a param under another name, and use it in both places")
 		return
 	}
 	var known []string
@@ -269,7 +270,7 @@ func (c *checker) valueOf(d *decl, use diag.Range) value {
 
 func article(word string) string {
 	switch word[0] {
-	case 'a', 'e', 'i', 'o', 'u':
+	case 'a', 'e', 'i', 'o': // of the words of the language; "a unit"
 		return "an " + word
 	}
 	return "a " + word

@@ -101,7 +101,7 @@ func (c *checker) steps(list []*dsl.Statement, src *source) ([]model.View, bool)
 	for _, s := range list {
 		w := s.Word.Text
 		if !slices.Contains(viewWords, w) {
-			c.unknownWord(s, "views { }", viewWords)
+			c.unknownWord(s, "in views { }", viewWords)
 			sound = false
 			continue
 		}

@@ -31,14 +31,14 @@ var places = []struct {
 	name  string
 	words []string
 }{
-	{"the file", rootWords},
-	{"data { }", dataWords},
-	{"views { }", viewWords},
-	{"a stage, a block or a decoder", layerWords},
-	{"train { }", trainWords},
-	{"the braces of a unit", unitWords},
-	{"readout linear { }", linearWords},
-	{"readout knn { }", knnWords},
+	{"at the top level", rootWords},
+	{"in data { }", dataWords},
+	{"in views { }", viewWords},
+	{"in a stage, a block or a decoder", layerWords},
+	{"in train { }", trainWords},
+	{"in the braces of a unit", unitWords},
+	{"in readout linear { }", linearWords},
+	{"in readout knn { }", knnWords},
 }
 
 // connectives are words that join the parts of a statement, and the two
@@ -105,16 +105,34 @@ func (c *checker) unknownWord(s *dsl.Statement, place string, words []string) {
 		return
 	}
 	if hint := c.suggestion(w, words); hint != "" {
-		c.errorf(codeWord, s.Word.Range, "unknown word `%s` in %s", w, place).help("did you mean `%s`?", hint)
+		c.errorf(codeWord, s.Word.Range, "unknown word `%s` %s", w, place).help("did you mean `%s`?", hint)
+		c.guess(s, hint)
 		return
 	}
 	for _, p := range places {
 		if slices.Contains(p.words, w) {
-			c.errorf(codePlace, s.Word.Range, "`%s` does not belong in %s", w, place).help("it belongs in %s", p.name)
+			c.errorf(codePlace, s.Word.Range, "`%s` does not belong %s", w, place).help("it belongs %s", p.name)
 			return
 		}
 	}
-	c.errorf(codeWord, s.Word.Range, "unknown word `%s` in %s", w, place).help("%s", oneOf("", words))
+	c.errorf(codeWord, s.Word.Range, "unknown word `%s` %s", w, place).help("%s", oneOf("", words))
+}
+
+// guess takes a statement for one of the word that was likely meant: that word
+// is not missing, and the name it declares is not unknown.
+func (c *checker) guess(s *dsl.Statement, hint string) {
+	c.meant[hint] = true
+	if len(s.Args) == 0 || usages[hint] == "" {
+		return
+	}
+	switch a := s.Args[0]; {
+	case a.Kind == dsl.Keyed:
+		c.lost[a.Key.Text] = true
+	case a.Kind == dsl.Positional:
+		if _, name := c.signature(a); name.Text != "" {
+			c.lost[name.Text] = true
+		}
+	}
 }
 
 // oneOf lists choices, after the one that was likely meant.
