@@ -59,12 +59,18 @@ func sent(wanted []ir.LossRange, last int, sends message) []ir.ValueID {
 // at its output, and of its watches' decoders, which train themselves only.
 func (b *builder) sweepDecoders(k int) (own ir.ValueID, task ir.Task) {
 	r := ir.LossRange{First: k, Last: k}
-	for _, w := range b.watch {
-		if w != nil && w.unit == k {
-			s := b.newSweep(w, k, r, true, false)
-			s.run(b.lossGrad[w])
-			task = append(task, s.seg)
+	for i, w := range b.watch {
+		if w == nil || w.unit != k {
+			continue
 		}
+		s := b.newSweep(w, k, r, true, false)
+		s.run(b.lossGrad[w])
+		if b.atOnce(w, b.net.Watches[i].Loss) {
+			u := &b.prog.Units[k]
+			u.Forward = after(u.Forward, b.lossSegment[w], s.seg)
+			continue
+		}
+		task = append(task, s.seg)
 	}
 	s := b.newSweep(b.decs[k], k, r, true, true)
 	own = s.run(b.lossGrad[b.decs[k]])

@@ -69,43 +69,47 @@ func (b *builder) stageLabel(name string) string {
 func (b *builder) forwardUnits(x ir.ValueID, phase ir.Phase) {
 	for k := range b.prog.Units {
 		u := &b.prog.Units[k]
-		var task ir.Task
 		if phase == ir.PhaseForward {
 			u.In = x
 		}
-		outs := map[int]ir.ValueID{} // by stage
-		for s, st := range b.stages {
-			if st == nil || !b.runs(k, s) {
-				continue
-			}
-			ph := phase
-			if b.owner[s] != k {
-				ph = ir.PhaseInfer
-			}
-			x = b.forwardSite(st, k, x, ph)
-			outs[s] = x
-			task = append(task, len(b.prog.Segments)-1)
-		}
+		var task ir.Task
+		x, task = b.forwardStages(k, x, phase)
 		if len(u.Owns) > 0 && k+1 < len(b.prog.Units) {
 			b.val(x).Kind = ir.Map
 		}
 		if phase == ir.PhaseForward && k+1 < len(b.prog.Units) {
 			u.Out = x
 		}
-		b.forwardDecoder(b.decs[k], k, x, phase)
-		task = append(task, len(b.prog.Segments)-1)
-		for w, ws := range b.watch {
-			if ws != nil && ws.unit == k {
-				b.forwardDecoder(ws, k, outs[b.net.Watches[w].Stage], phase)
-				task = append(task, len(b.prog.Segments)-1)
-			}
-		}
+		task = append(task, b.forwardDecoder(b.decs[k], k, x, phase))
 		if phase == ir.PhaseForward {
 			u.Forward = task
 		} else {
 			u.Embed = task
 		}
 	}
+}
+
+// forwardStages emits the stages that unit k runs, each followed by the
+// decoders of its watches, and returns the last one's output.
+func (b *builder) forwardStages(k int, x ir.ValueID, phase ir.Phase) (ir.ValueID, ir.Task) {
+	var task ir.Task
+	for s, st := range b.stages {
+		if st == nil || !b.runs(k, s) {
+			continue
+		}
+		ph := phase
+		if b.owner[s] != k {
+			ph = ir.PhaseInfer
+		}
+		x = b.forwardSite(st, k, x, ph)
+		task = append(task, len(b.prog.Segments)-1)
+		for w, ws := range b.watch {
+			if ws != nil && b.net.Watches[w].Stage == s {
+				task = append(task, b.forwardDecoder(ws, k, x, phase))
+			}
+		}
+	}
+	return x, task
 }
 
 // runs reports whether program unit k runs stage s forward: it owns it, or it
@@ -143,18 +147,19 @@ func (b *builder) normMode(phase ir.Phase) (op.NormMode, string) {
 
 // forwardDecoder emits a decoder's forward segment; its output is the
 // embedding. The embed phase and the forward phase write the same embedding,
-// byte for byte.
-func (b *builder) forwardDecoder(s *site, unit int, x ir.ValueID, phase ir.Phase) {
+// byte for byte. It returns the segment.
+func (b *builder) forwardDecoder(s *site, unit int, x ir.ValueID, phase ir.Phase) int {
 	prev := s.out
 	y := b.forwardSite(s, unit, x, phase)
-	v := b.val(y)
+	seg := len(b.prog.Segments) - 1
 	if phase == ir.PhaseEmbed {
 		// The loss reads the forward phase's value; write into that one.
-		b.redirect(len(b.prog.Segments)-1, y, prev)
+		b.redirect(seg, y, prev)
 		s.out = prev
-		return
+		return seg
 	}
-	v.Kind = ir.Embedding
+	b.val(y).Kind = ir.Embedding
+	return seg
 }
 
 // redirect makes the segment write to instead of from.

@@ -14,7 +14,7 @@ import (
 // the table of all microbatches' embeddings and runs once; a loss over the
 // microbatch runs once per microbatch and weighs microbatch/batch.
 func (b *builder) lossPass() error {
-	b.lossGrad = map[*site]ir.ValueID{}
+	b.lossGrad, b.lossSegment = map[*site]ir.ValueID{}, map[*site]int{}
 	for k := range b.prog.Units {
 		unit := b.net.Units[b.units[k]]
 		b.loss(k, unit.Name, b.decs[k], unit.Loss, false)
@@ -50,14 +50,30 @@ func (b *builder) loss(k int, name string, s *site, l model.Loss, watch bool) {
 	place := s.place()
 	b.prog.Segments[seg].Ops = []ir.Op{{Code: op.NTXent, Attr: a, In: ids(in), Out: ids(value, out), Layer: s.label, Range: place}}
 	u := &b.prog.Units[k]
-	task := &u.Loss
-	if b.prog.BatchLoss && !l.Batch {
-		task = &u.Forward
+	switch {
+	case b.atOnce(s, l):
+		u.Forward = after(u.Forward, s.fwd, seg)
+	case b.prog.BatchLoss && !l.Batch:
+		u.Forward = append(u.Forward, seg)
+	default:
+		u.Loss = append(u.Loss, seg)
 	}
-	*task = append(*task, seg)
+	b.lossSegment[s] = seg
 	u.Losses = append(u.Losses, ir.Loss{
 		Name: name, Value: value, Embedding: s.out, Grad: grad, Negatives: rows - 2, Watch: watch, PerBatch: b.prog.BatchLoss && l.Batch,
 	})
+}
+
+// atOnce reports whether a watch runs whole, from decoder to sweep, right after
+// its stage, so that nothing of it is kept while the stages above run. It can
+// unless its loss waits for the batch's other microbatches.
+func (b *builder) atOnce(s *site, l model.Loss) bool {
+	return slices.Contains(b.watch, s) && !(b.prog.BatchLoss && l.Batch)
+}
+
+// after puts a segment behind another one of a task.
+func after(t ir.Task, seg, next int) ir.Task {
+	return slices.Insert(t, slices.Index(t, seg)+1, next)
 }
 
 // table sees all slots of a value as one tensor.

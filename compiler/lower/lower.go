@@ -118,7 +118,8 @@ type builder struct {
 	params map[*model.Layer]*layerParams
 	names  map[string]bool
 	// lossGrad is the gradient of a loss at its decoder's output.
-	lossGrad map[*site]ir.ValueID
+	lossGrad    map[*site]ir.ValueID
+	lossSegment map[*site]int
 	// pictureCount overrides two views of the microbatch, in an encoder.
 	pictureCount int
 }

@@ -180,7 +180,7 @@ func sweeps(p *ir.Program) string {
 
 func TestSweeps(t *testing.T) {
 	want := map[string]string{
-		"loco": `u1.0: stem/proj.sweep(1) u1/proj.sweep(1) s2.sweep(1) s1.sweep(1)
+		"loco": `u1.0: u1/proj.sweep(1) s2.sweep(1) s1.sweep(1)
 u1.1: s2.sweep(1..2) s2.sweep(1..2)
 u2.0: u2/proj.sweep(2) s3.sweep(2) ->1
 u2.1: s3.sweep(2..3) s3.sweep(2..3)
