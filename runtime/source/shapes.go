@@ -21,7 +21,9 @@ import (
 //
 // So a pixel says little about the class, nor does a colour or a pattern of
 // edges without a place; what is left when crops, flips and changes of colour
-// are taken away is the outline.
+// are taken away is the outline. Views that take colours away well (jitter with
+// hue=0.5, grey with p=0.5) teach it soonest: pairs of hues are what tells two
+// pictures apart most easily.
 //
 // Picture i is of class i modulo the number of classes. The Fingerprint is the
 // settings.

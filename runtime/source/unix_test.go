@@ -37,3 +37,40 @@ func TestThingsThatAreNoFiles(t *testing.T) {
 		})
 	}
 }
+
+func TestThingsInAFolderThatAreNoPictures(t *testing.T) {
+	for name, want := range map[string]string{
+		"pipe.png": "pipe.png: is not a regular file",
+		"loop.png": "loop.png: too many levels of symbolic links",
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := write(t, map[string][]byte{"c/a.png": pngOf(t, painted(2, 2))})
+			path := filepath.Join(dir, "c", name)
+			make := func() error { return os.Symlink(name, path) }
+			if name == "pipe.png" {
+				make = func() error { return syscall.Mkfifo(path, 0o600) }
+			}
+			if err := make(); err != nil {
+				t.Fatal(err)
+			}
+			within(t, 5*time.Second, func() { refuses(t, folderSource(), dir, want) })
+		})
+	}
+}
+
+// A pipe that takes a picture's place while it is in use is not waited for.
+func TestPictureThatBecomesAPipe(t *testing.T) {
+	dir := write(t, map[string][]byte{"c/a.png": pngOf(t, painted(2, 2))})
+	d := mustOpen(t, folderSource(), dir)
+	path := filepath.Join(dir, "c", "a.png")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	within(t, 5*time.Second, func() {
+		_, err := d.Picture(0)
+		wantTexts(t, err, "a.png: is not a regular file")
+	})
+}
