@@ -70,11 +70,7 @@ func (w writer) lose() { w.out.shape = model.Shape{} }
 func (w writer) statement(s *dsl.Statement) {
 	c := w.c
 	if c.visits++; c.visits > maxVisits {
-		if !c.tooMuch {
-			c.errorf(codeTooMuch, s.Word.Range, "the program is too large: more than %d lines when written out", maxVisits).
-				help("repeat less, or nest fewer repeats and blocks")
-		}
-		c.tooMuch = true
+		c.large(s.Word.Range)
 		w.lose()
 		return
 	}
@@ -97,6 +93,15 @@ func (w writer) statement(s *dsl.Statement) {
 	w.layer(s, args, as)
 }
 
+// large reports, once, that writing the program out takes too much.
+func (c *checker) large(at diag.Range) {
+	if !c.tooMuch {
+		c.errorf(codeTooMuch, at, "the program is too large: more than %d lines or %d values when written out", maxVisits, maxEvals).
+			help("repeat less, or nest fewer repeats and blocks")
+	}
+	c.tooMuch = true
+}
+
 // unknown reports a line that is neither a layer nor a block.
 func (w writer) unknown(s *dsl.Statement) {
 	c, word := w.c, s.Word.Text
@@ -117,9 +122,11 @@ func (w writer) unknown(s *dsl.Statement) {
 		return
 	}
 	words := slices.Clone(layerWords)
-	for _, name := range sorted(w.in.source.names) {
-		if w.in.source.names[name].word == "block" {
-			words = append(words, name)
+	if c.suggests() {
+		for _, name := range sorted(w.in.source.names) {
+			if w.in.source.names[name].word == "block" {
+				words = append(words, name)
+			}
 		}
 	}
 	if s.Call != nil && c.suggestion(word, words) == "" {

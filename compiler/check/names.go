@@ -22,6 +22,7 @@ type decl struct {
 	name   dsl.Name
 	stmt   *dsl.Statement
 	source *source
+	index  int        // stage, unit: among those of its kind
 	args   []argument // block, decoder
 	expr   dsl.Expr   // param, let, setting
 	value  value
@@ -158,8 +159,10 @@ func (c *checker) declareIn(src *source, s *dsl.Statement) {
 	}
 	switch d.word {
 	case "stage":
+		d.index = len(c.stageDecls)
 		c.stageDecls = append(c.stageDecls, d)
 	case "unit":
+		d.index = len(c.unitDecls)
 		c.unitDecls = append(c.unitDecls, d)
 	case "watch":
 		c.watchDecls = append(c.watchDecls, d)
@@ -224,6 +227,9 @@ func (c *checker) nameAndValue(d *decl) bool {
 	return c.noMore(d.stmt, d.stmt.Args[1:])
 }
 
+// maxArguments bounds the arguments of a block or decoder.
+const maxArguments = 64
+
 // signature reads `name` or `name(arg, arg=default)`. The name is empty where
 // it is neither.
 func (c *checker) signature(a dsl.Arg) ([]argument, dsl.Name) {
@@ -233,6 +239,10 @@ func (c *checker) signature(a dsl.Arg) ([]argument, dsl.Name) {
 	call, ok := a.Value.(*dsl.Call)
 	if !ok || a.Kind != dsl.Positional {
 		return nil, dsl.Name{}
+	}
+	if len(call.Args) > maxArguments {
+		c.errorf(codeTooMuch, call.Func.Range, "`%s` declares %d arguments; at most %d can be", call.Func.Text, len(call.Args), maxArguments)
+		return nil, call.Func
 	}
 	var args []argument
 	for _, p := range call.Args {
@@ -365,15 +375,18 @@ func (c *checker) find(n *dsl.Name, word string) *decl {
 }
 
 func (c *checker) unknownName(n *dsl.Name, word string, names map[string]*decl) {
+	r := c.errorf(codeName, n.Range, "there is no %s `%s`", word, n.Text)
+	if word == "views" {
+		r.d.Message = "there are no views `" + n.Text + "`"
+	}
+	if !c.suggests() {
+		return
+	}
 	var known []string
 	for _, name := range sorted(names) {
 		if names[name].word == word {
 			known = append(known, name)
 		}
-	}
-	r := c.errorf(codeName, n.Range, "there is no %s `%s`", word, n.Text)
-	if word == "views" {
-		r.d.Message = "there are no views `" + n.Text + "`"
 	}
 	switch s := c.suggestion(n.Text, known); {
 	case s != "":

@@ -11,6 +11,7 @@ import (
 
 // overlap is a stage that several units hold, as declared.
 type overlap struct {
+	stmt    *dsl.Statement
 	at      diag.Range
 	stage   int
 	units   []int // that hold it, in order
@@ -47,10 +48,15 @@ func (c *checker) checkOverlaps() {
 	for i := range c.stageDecls {
 		c.compareOverlap(i, declared[i])
 	}
-	if !c.failed() {
-		for _, o := range c.ties {
-			c.meaning(o)
-		}
+	if c.failed() {
+		return
+	}
+	copied := map[int]bool{}
+	for _, o := range c.ties {
+		copied[o.stage] = o.copies()
+	}
+	for _, o := range c.ties {
+		c.meaning(o, copied)
 	}
 }
 
@@ -70,24 +76,25 @@ func (c *checker) overlap(s *dsl.Statement) *overlap {
 		return nil
 	}
 	before := len(c.found)
-	o := &overlap{at: head(s), tie: "shared"}
+	o := &overlap{stmt: s, at: head(s), tie: "shared"}
 	end := slices.IndexFunc(args, func(a dsl.Arg) bool { return a.Kind == dsl.Keyed })
 	if end < 0 {
 		end = len(args)
 	}
 	if d := c.find(n, "stage"); d != nil {
-		o.stage = c.stageIndex(d)
+		o.stage = d.index
 	}
+	named := map[*decl]bool{}
 	for _, u := range c.commaNames(s, args[2:end], usages["overlap"]) {
 		d := c.find(u, "unit")
 		if d == nil {
 			continue
 		}
-		i := slices.Index(c.unitDecls, d)
-		if slices.Contains(o.units, i) {
+		if named[d] {
 			c.errorf(codeAgain, u.Range, "`%s` is named twice", u.Text)
 		}
-		o.units = append(o.units, i)
+		named[d] = true
+		o.units = append(o.units, d.index)
 	}
 	c.overlapKeys(o, s, args[end:])
 	if len(c.found) > before {
@@ -150,12 +157,7 @@ func (c *checker) tie(o *overlap, e dsl.Expr) {
 // compareOverlap checks one stage: held by several units and declared, or
 // neither.
 func (c *checker) compareOverlap(stage int, o *overlap) {
-	var holders []int
-	for k, u := range c.units {
-		if u.holds(stage) {
-			holders = append(holders, k)
-		}
-	}
+	holders := c.holders[stage]
 	name := c.stageDecls[stage].name.Text
 	var names []string
 	for _, k := range holders {
@@ -184,14 +186,9 @@ func (c *checker) compareOverlap(stage int, o *overlap) {
 // keysOf is the rest of an overlap line, as written.
 func (c *checker) keysOf(o *overlap) string {
 	rest := ""
-	for _, s := range c.overlaps {
-		if head(s) != o.at {
-			continue
-		}
-		for _, a := range s.Args {
-			if a.Kind == dsl.Keyed {
-				rest += " " + c.textOf(a.Range)
-			}
+	for _, a := range o.stmt.Args {
+		if a.Kind == dsl.Keyed {
+			rest += " " + c.textOf(a.Range)
 		}
 	}
 	return rest
@@ -209,13 +206,14 @@ func joined(names []string) string {
 	return strings.Trim(strings.Join(quoted, ""), "`")
 }
 
-// meaning refuses ties and cuts that mean nothing where they stand.
-func (c *checker) meaning(o *overlap) {
+// meaning refuses ties and cuts that mean nothing where they stand. copied are
+// the stages that some unit copies.
+func (c *checker) meaning(o *overlap, copied map[int]bool) {
 	st := c.stages[o.stage]
 	name := st.m.Name
 	low := c.units[o.units[0]]
 	if o.copies() {
-		switch above := c.sharedAbove(o, low); {
+		switch above := c.sharedAbove(o, low, copied); {
 		case len(o.units) > 2:
 			c.errorf(codeTie, o.tieAt, "%d units hold `%s`, and a copy has no place among more than two", len(o.units), name).
 				help("use tie=shared or tie=upper")
@@ -249,9 +247,9 @@ func (c *checker) meaning(o *overlap) {
 }
 
 // sharedAbove is a stage above o's that its lower unit holds and does not copy.
-func (c *checker) sharedAbove(o *overlap, low *unit) string {
+func (c *checker) sharedAbove(o *overlap, low *unit, copied map[int]bool) string {
 	for s := o.stage + 1; s <= low.last; s++ {
-		if !slices.ContainsFunc(c.ties, func(x *overlap) bool { return x.stage == s && x.copies() }) {
+		if !copied[s] {
 			return c.stages[s].m.Name
 		}
 	}

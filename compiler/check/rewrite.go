@@ -28,11 +28,8 @@ func (c *checker) rewrite() {
 func (c *checker) greedy() {
 	var units []*unit
 	for i, st := range c.stages {
-		k := slices.IndexFunc(c.units, func(u *unit) bool { return u.last == i })
-		if k < 0 {
-			k = slices.IndexFunc(c.units, func(u *unit) bool { return u.holds(i) })
-		}
-		u := *c.units[k]
+		k := slices.IndexFunc(c.holders[i], func(k int) bool { return c.units[k].last == i })
+		u := *c.units[c.holders[i][max(k, 0)]]
 		u.name, u.first, u.last = st.m.Name, i, i
 		units = append(units, &u)
 	}
@@ -52,11 +49,15 @@ func (c *checker) endToEnd() {
 // cutStages writes the stages into the model, those that first= cuts as two,
 // and moves the units' ends along.
 func (c *checker) cutStages() {
+	overlaps := map[int]*overlap{} // by written stage
+	for _, o := range c.ties {
+		overlaps[o.stage] = o
+	}
 	parts := make([]int, len(c.stages)) // where each written stage begins
 	c.wholes = make([]int, len(c.stages))
 	for i, st := range c.stages {
 		parts[i] = len(c.net.Stages)
-		o := c.overlapOf(i)
+		o := overlaps[i]
 		if o != nil {
 			st.m.Tie, st.m.Overlap = tying(o), o.at
 		}
@@ -67,7 +68,7 @@ func (c *checker) cutStages() {
 		c.wholes[i] = len(c.net.Stages) - 1
 	}
 	for k, u := range c.units {
-		o := c.overlapOf(u.last)
+		o := overlaps[u.last]
 		u.first = parts[u.first]
 		if o != nil && o.first > 0 && o.units[0] == k {
 			u.last = parts[u.last]
@@ -78,15 +79,6 @@ func (c *checker) cutStages() {
 	for _, o := range c.ties {
 		o.stage = parts[o.stage]
 	}
-}
-
-func (c *checker) overlapOf(stage int) *overlap {
-	for _, o := range c.ties {
-		if o.stage == stage {
-			return o
-		}
-	}
-	return nil
 }
 
 // cut takes what follows the first blocks off a stage and gives it as a stage

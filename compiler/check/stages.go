@@ -52,19 +52,13 @@ func (c *checker) stage(d *decl, in model.Shape) *stage {
 	return st
 }
 
-// stageIndex is the place of a stage among those written.
-func (c *checker) stageIndex(d *decl) int {
-	return slices.Index(c.stageDecls, d)
-}
-
 // wholeStage is the index, in the model, at which the whole of a written stage
 // has run: of its second part where it was cut.
 func (c *checker) wholeStage(d *decl) int {
-	i := c.stageIndex(d)
 	if len(c.wholes) > 0 {
-		return c.wholes[i]
+		return c.wholes[d.index]
 	}
-	return i
+	return d.index
 }
 
 // decoderCall is the use of a decoder.

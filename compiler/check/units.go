@@ -21,8 +21,6 @@ type unit struct {
 	copied      []int // stages its decoder begins with copies of
 }
 
-func (u *unit) holds(stage int) bool { return u.first <= stage && stage <= u.last }
-
 // checkUnits reads the units; the rules that compare them wait until each is
 // sound.
 func (c *checker) checkUnits() {
@@ -48,6 +46,12 @@ func (c *checker) checkUnits() {
 	if !sound {
 		c.units = nil // what overlaps is not known
 		return
+	}
+	c.holders = make([][]int, len(c.stageDecls))
+	for k, u := range c.units {
+		for s := u.first; s <= u.last; s++ {
+			c.holders[s] = append(c.holders[s], k)
+		}
 	}
 	c.sameEnd()
 	c.allHeld()
@@ -108,6 +112,9 @@ func (c *checker) noDecoder(d *decl, rest []dsl.Arg) {
 
 // someDecoder is a decoder of the file, for examples.
 func (c *checker) someDecoder() string {
+	if !c.suggests() {
+		return "proj"
+	}
 	for _, name := range sorted(c.root.names) {
 		if c.root.names[name].word == "decoder" {
 			return name
@@ -139,7 +146,7 @@ func (c *checker) unit(d *decl) *unit {
 		if s == nil {
 			return nil
 		}
-		at = append(at, c.stageIndex(s))
+		at = append(at, s.index)
 		u.spans = append(u.spans, n.Range)
 	}
 	if !c.consecutive(d, a, at) || !sound {
@@ -155,9 +162,7 @@ func (c *checker) consecutive(d *decl, a *arrow, at []int) bool {
 		if at[i] == at[i-1]+1 {
 			continue
 		}
-		from, to := slices.Min(at), slices.Max(at)
-		right := strings.Join(c.stageNames(from, to), " -> ")
-		line := d.word + " " + d.name.Text + " = " + right + " : " + c.textOf(a.decoder.expr.Span())
+		line := c.fullLine(d, a, slices.Min(at), slices.Max(at))
 		where := a.stages[i].Range
 		if at[i] <= at[i-1] {
 			c.errorf(codeSkips, where, "the arrow goes from `%s` back to `%s`", a.stages[i-1].Text, a.stages[i].Text).
@@ -172,6 +177,19 @@ func (c *checker) consecutive(d *decl, a *arrow, at []int) bool {
 	}
 	return true
 }
+
+// fullLine is the line of a unit that holds the stages from..to. A very long
+// one is left in short.
+func (c *checker) fullLine(d *decl, a *arrow, from, to int) string {
+	names := c.stageNames(from, min(to, from+maxShown))
+	if to > from+maxShown {
+		names = append(names, "..")
+	}
+	return d.word + " " + d.name.Text + " = " + strings.Join(names, " -> ") + " : " + c.textOf(a.decoder.expr.Span())
+}
+
+// maxShown is the number of stages or units that a line to paste shows.
+const maxShown = 100
 
 // stageNames lists the names of written stages.
 func (c *checker) stageNames(from, to int) []string {
@@ -263,7 +281,7 @@ func (c *checker) sameEnd() {
 // allHeld checks that every stage is trained.
 func (c *checker) allHeld() {
 	for i, d := range c.stageDecls {
-		if slices.ContainsFunc(c.units, func(u *unit) bool { return u.holds(i) }) {
+		if len(c.holders[i]) > 0 {
 			continue
 		}
 		r := c.errorf(codeUntrain, d.name.Range, "no unit holds the stage `%s`, so nothing would train it", d.name.Text)

@@ -74,11 +74,18 @@ type env struct {
 	inTrain bool
 }
 
+// maxEvals bounds how many operations the values of a program take.
+const maxEvals = 3_000_000
+
 // maxChain bounds how long a chain of lets may be.
 const maxChain = 1000
 
 // eval computes an expression. A value that was reported is poison.
 func (c *checker) eval(e dsl.Expr, in *env) value {
+	if c.evals++; c.evals > maxEvals {
+		c.large(e.Span())
+		return value{}
+	}
 	v := c.compute(e, in)
 	v.at = e.Span()
 	if v.kind == number && (math.IsInf(v.n, 0) || math.IsNaN(v.n)) {
@@ -213,6 +220,10 @@ func (c *checker) unknownValue(e *dsl.Name, in *env) {
 			help("declare a param under another name, and use it in both places")
 		return
 	}
+	r := c.errorf(codeName, e.Range, "nothing is named `%s`", e.Text)
+	if !c.suggests() {
+		return
+	}
 	var known []string
 	for name := range in.args {
 		known = append(known, name)
@@ -228,7 +239,6 @@ func (c *checker) unknownValue(e *dsl.Name, in *env) {
 	if in.inTrain {
 		known = append(known, settingWords...)
 	}
-	r := c.errorf(codeName, e.Range, "nothing is named `%s`", e.Text)
 	if s := c.suggestion(e.Text, known); s != "" {
 		r.help("did you mean `%s`?", s)
 		return

@@ -86,15 +86,22 @@ func (c *checker) suggestion(word string, candidates []string) string {
 			return s
 		}
 	}
-	if len(c.found) > maxSuggested {
-		return "" // a junk file; comparing every word with every name takes long
+	if !c.suggests() || len(candidates) > maxCandidates {
+		return ""
 	}
 	return diag.Suggest(word, candidates)
 }
 
-// maxSuggested is the number of findings up to which suggestions are looked
-// for; no more are shown.
-const maxSuggested = 100
+// The number of findings up to which suggestions are looked for, and of words
+// they are looked for among: to compare every word of a junk file with every
+// other would take minutes.
+const (
+	maxSuggested  = 50
+	maxCandidates = 1000
+)
+
+// suggests reports whether it is still worth while to look for suggestions.
+func (c *checker) suggests() bool { return len(c.found) <= maxSuggested }
 
 // unknownWord reports a statement whose word means nothing in its place.
 func (c *checker) unknownWord(s *dsl.Statement, place string, words []string) {
