@@ -228,7 +228,7 @@ func (c *checker) convert(f field, e dsl.Expr, in *env) (v value, ok bool) {
 		}
 	}
 	if f.want == wantWord {
-		c.errorf(codeChoice, e.Span(), "%s is a word", f.subject()).help("%s", oneOf("", f.words))
+		c.errorf(codeChoice, e.Span(), "%s takes a word", f.subject()).help("%s", oneOf("", f.words))
 		return v, false
 	}
 	v = c.eval(e, in)
