@@ -98,16 +98,16 @@ type pass struct {
 	moves   bool // norms move the running statistics
 }
 
-// below is the detached output of the stages below stage first.
+// below is the output of the stages below stage first, made on a tape of its
+// own: no gradient comes back to it.
 func (p *pass) below(first int, images Map) *node {
-	x := p.tape.leaf(images)
-	p.moves = false
+	q := &pass{m: p.m, tape: &tape{}, weights: map[string]*node{}}
+	x := q.tape.leaf(images)
 	for s := range first {
-		p.running = p.m.owner(s) < 0
-		x = p.tape.leaf(p.site(p.m.stage(s), x).Map)
+		q.running = p.m.owner(s) < 0
+		x = q.site(p.m.stage(s), x)
 	}
-	p.running = false
-	return x
+	return p.tape.leaf(x.Map)
 }
 
 // loss runs backward from the loss of a batch's embeddings and returns it: one

@@ -220,6 +220,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// TestReferenceLayers does so for every kind of layer.
 func TestReferenceLayers(t *testing.T) {
 	for name, c := range layerNets() {
 		t.Run(name, func(t *testing.T) { follow(t, c, 1e-10) })

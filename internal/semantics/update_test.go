@@ -7,7 +7,7 @@ import (
 	"github.com/locorun/locorun/internal/reference"
 )
 
-// TestOptimizers follows each optimiser for six batches, with a rate that
+// TestOptimizers follows each optimiser for four batches, with a rate that
 // falls, weight decay and a factor for each unit.
 func TestOptimizers(t *testing.T) {
 	optimizers := map[string]model.Optimizer{
@@ -38,17 +38,17 @@ func TestOptimizers(t *testing.T) {
 func optimise(t *testing.T, n *model.Net) {
 	ref := reference.Start(n, -1, 1)
 	m := newMachine(t, n, together, ref)
-	for batch := range 6 {
+	for batch := range 4 {
 		x, lr := pictures(n, batch), 0.05/float64(1+batch)
 		want, got := refStep(ref, x, lr, batch+1), m.step(x, lr)
 		if bad := compare(got, want, 1e-8); len(bad) > 0 {
 			t.Fatalf("batch %d:\n%s", batch, join(bad))
 		}
-		if batch < 5 {
+		if batch < 3 {
 			continue
 		}
 		other := reference.Start(n, -1, 1)
-		for b := range 6 {
+		for b := range 4 {
 			want = refStep(other, pictures(n, b), 0.05/float64(1+b)*(1+1e-6), b+1)
 		}
 		if len(differ(got.weights, want.weights, 1e-8)) == 0 {
