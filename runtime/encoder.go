@@ -111,14 +111,18 @@ func (e *encoder) batches(ctx context.Context, ds source.Dataset, views []model.
 }
 
 // features computes the mean-pooled maps of a stage for all pictures of a data
-// set. With labelled, pictures without a label are left out.
-func (e *encoder) features(ctx context.Context, ds source.Dataset, views []model.View, epoch, stage int, labelled bool) (readout.Features, error) {
+// set. With labelled, pictures without a label are left out. saw, if not nil, is
+// shown the pictures, NHWC, batch by batch.
+func (e *encoder) features(ctx context.Context, ds source.Dataset, views []model.View, epoch, stage int, labelled bool, saw func([]float32)) (readout.Features, error) {
 	feature := e.ir.Features[stage].Value
 	f := readout.Features{D: e.run.net.Stages[stage].Out.C, Classes: len(ds.Classes())}
 	buffer := e.buffer()
 	for b, err := range e.batches(ctx, ds, views, epoch, order(ds, labelled)) {
 		if err != nil {
 			return f, err
+		}
+		if saw != nil {
+			saw(b.Pixels)
 		}
 		if err := e.feed(b.Pixels, buffer); err != nil {
 			return f, err
@@ -163,7 +167,7 @@ func (e *encoder) cached(ctx context.Context, of string, ds source.Dataset, view
 	if f, ok := e.cache[key]; ok {
 		return f, nil
 	}
-	f, err := e.features(ctx, ds, views, 0, stage, true)
+	f, err := e.features(ctx, ds, views, 0, stage, true, nil)
 	if err == nil {
 		e.cache[key] = f
 	}
@@ -197,7 +201,7 @@ func (e *encoder) readout(ctx context.Context, ro *model.Readout, stage int) (re
 	o := e.options(ctx, ro)
 	if random(views) {
 		o.Redraw = func(epoch int) (readout.Features, error) {
-			return e.features(ctx, e.run.train, views, epoch, stage, true)
+			return e.features(ctx, e.run.train, views, epoch, stage, true, nil)
 		}
 	}
 	return fit(ro, train, test, o)
@@ -272,8 +276,9 @@ func (r *Run) Judge(ctx context.Context, w *Weights) ([]Readout, error) {
 }
 
 // Embed computes the features of a stage for the pictures of images, train or
-// test; labels are -1 where there are none.
-func (r *Run) Embed(ctx context.Context, w *Weights, of string, stage int) (readout.Features, error) {
+// test; labels are -1 where there are none. saw, if not nil, is shown the
+// pictures as the encoder sees them, NHWC, batch by batch.
+func (r *Run) Embed(ctx context.Context, w *Weights, of string, stage int, saw func([]float32)) (readout.Features, error) {
 	ds := map[string]source.Dataset{"images": r.images, "train": r.train, "test": r.test}[of]
 	if ds == nil {
 		return readout.Features{}, fmt.Errorf("%s declares no %s data", r.net.File, of)
@@ -286,5 +291,5 @@ func (r *Run) Embed(ctx context.Context, w *Weights, of string, stage int) (read
 	if err := e.load(w); err != nil {
 		return readout.Features{}, err
 	}
-	return e.features(ctx, ds, plainViews(r.net), 0, stage, false)
+	return e.features(ctx, ds, plainViews(r.net), 0, stage, false, saw)
 }

@@ -13,10 +13,11 @@ import (
 // embedCmd writes features.
 type embedCmd struct {
 	finished
-	Stage   string `help:"Stage whose mean-pooled map is written; default: the last."`
-	Of      string `enum:"images,train,test" default:"test" help:"Which pictures."`
-	To      string `short:"o" default:"features.npy" help:"File of the features, [pictures, channels] float32; labels go beside it, NAME.labels.npy."`
-	Workers int    `default:"1" help:"Goroutines that decode pictures."`
+	Stage    string `help:"Stage whose mean-pooled map is written; default: the last."`
+	Of       string `enum:"images,train,test" default:"test" help:"Which pictures."`
+	To       string `short:"o" default:"features.npy" help:"File of the features, [pictures, channels] float32; labels go beside it, NAME.labels.npy."`
+	Pictures string `placeholder:"FILE" help:"Also write the pictures as the encoder sees them, [pictures, channels, height, width] float32 .npy."`
+	Workers  int    `default:"1" help:"Goroutines that decode pictures."`
 }
 
 // Help shows an example.
@@ -46,9 +47,22 @@ func (c *embedCmd) Run(env *Env) error {
 		return wrong{err}
 	}
 	defer run.Close()
-	f, err := run.Embed(env.Context, w, c.Of, stage)
+	var pixels []float32
+	saw := func(p []float32) { pixels = append(pixels, p...) }
+	if c.Pictures == "" {
+		saw = nil
+	}
+	f, err := run.Embed(env.Context, w, c.Of, stage, saw)
 	if err != nil {
 		return err
+	}
+	if saw != nil {
+		in := net.Input
+		nchw := export.NHWCToNCHW(pixels, f.N, in.H, in.W, in.C)
+		err := export.WriteFile(c.Pictures, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, in.C, in.H, in.W}, nchw) })
+		if err != nil {
+			return err
+		}
 	}
 	labels := make([]int64, f.N)
 	for i, l := range f.Labels {
