@@ -11,6 +11,15 @@ import (
 // fits its row, every value made before it is read, every segment in exactly
 // one place, and what units send is what the unit below reads.
 func (p *Program) Verify() error {
+	if err := p.VerifyOps(); err != nil {
+		return err
+	}
+	return p.verifyOrder()
+}
+
+// VerifyOps is the part of Verify that holds after every pass: values and ops,
+// not yet the order in which they run.
+func (p *Program) VerifyOps() error {
 	for i := range p.Values {
 		if err := p.verifyValue(i); err != nil {
 			return err
@@ -27,7 +36,7 @@ func (p *Program) Verify() error {
 			}
 		}
 	}
-	return p.verifyOrder()
+	return nil
 }
 
 func (p *Program) verifyValue(i int) error {

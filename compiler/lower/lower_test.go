@@ -231,3 +231,31 @@ func TestEncoder(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestEveryPassVerifies stops after each pass, checks every op against its row,
+// and prints; from the updates on the whole program must verify.
+func TestEveryPassVerifies(t *testing.T) {
+	for name, c := range programs() {
+		whole := false
+		for _, pass := range Passes() {
+			opt := c.opt
+			opt.After = pass
+			p, err := Train(c.net, opt)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if err := p.VerifyOps(); err != nil {
+				t.Errorf("%s: after %s: %v", name, pass, err)
+			}
+			if whole = whole || pass == "updates"; whole {
+				if err := p.Verify(); err != nil {
+					t.Errorf("%s: after %s: %v", name, pass, err)
+				}
+			}
+			var text bytes.Buffer
+			if p.Print(&text); text.Len() == 0 {
+				t.Errorf("%s: after %s: nothing printed", name, pass)
+			}
+		}
+	}
+}
