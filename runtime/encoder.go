@@ -116,6 +116,7 @@ func (e *encoder) batches(ctx context.Context, ds source.Dataset, views []model.
 func (e *encoder) features(ctx context.Context, ds source.Dataset, views []model.View, epoch, stage int, labelled bool, saw func([]float32)) (readout.Features, error) {
 	feature := e.ir.Features[stage].Value
 	f := readout.Features{D: e.run.net.Stages[stage].Out.C, Classes: len(ds.Classes())}
+	f.X = make([]float32, 0, ds.Len()*f.D)
 	buffer := e.buffer()
 	for b, err := range e.batches(ctx, ds, views, epoch, order(ds, labelled)) {
 		if err != nil {
@@ -242,13 +243,14 @@ func (e *encoder) pixelFeatures(ctx context.Context, ds source.Dataset, ro *mode
 	in := e.run.net.Input
 	h, w := readout.PixelShape(in.H, in.W)
 	f := readout.Features{D: h * w * in.C, Classes: len(ds.Classes())}
+	f.X = make([]float32, 0, ds.Len()*f.D)
 	for b, err := range e.batches(ctx, ds, ro.TestView, 0, order(ds, true)) {
 		if err != nil {
 			return f, err
 		}
 		for i := range b.Images {
 			at := len(f.X)
-			f.X = append(f.X, make([]float32, f.D)...)
+			f.X = f.X[:at+f.D]
 			readout.Pixels(f.X[at:], b.Pixels[i*in.Elements():(i+1)*in.Elements()], in.H, in.W, in.C)
 		}
 		f.Labels = append(f.Labels, b.Labels...)
