@@ -1,10 +1,9 @@
 package cli
 
 import (
-	"fmt"
 	"regexp"
 
-	"github.com/locorun/locorun/dsl"
+	"github.com/locorun/locorun/dsl/diag"
 )
 
 // explainCmd explains a program or a diagnostic's code.
@@ -24,7 +23,7 @@ var codePattern = regexp.MustCompile(`^L\d{4}$`)
 // Run explains.
 func (c *explainCmd) Run(env *Env) error {
 	if codePattern.MatchString(c.What) {
-		return explainCode(env, c.What)
+		return explainCode(env, diag.Code(c.What))
 	}
 	p := program{File: c.What, Define: c.Define, Method: c.Method}
 	net, _, err := p.compile(env, false)
@@ -36,15 +35,4 @@ func (c *explainCmd) Run(env *Env) error {
 		return err
 	}
 	return pl.Explain(env.Stdout)
-}
-
-// explainCode prints what a code means and a program that shows it.
-func explainCode(env *Env, code string) error {
-	for _, r := range dsl.Codes() {
-		if string(r.Code) == code {
-			fmt.Fprintf(env.Stdout, "%s: %s\n\n%s\n", r.Code, r.Meaning, r.Example)
-			return nil
-		}
-	}
-	return wrongf("no diagnostic has the code %s", code)
 }
