@@ -27,6 +27,7 @@ type judge struct {
 	results []Readout
 	err     error
 	cancel  context.CancelFunc
+	cut     bool // the run was asked to stop before all was judged
 }
 
 // judgement is weights to judge by some readouts.
@@ -77,13 +78,18 @@ func (j *judge) at(epoch, batch int, w *Weights) {
 			due = append(due, i)
 		}
 	}
-	if len(due) > 0 {
-		j.jobs <- judgement{epoch, batch, w, due}
+	if len(due) == 0 {
+		return
+	}
+	select {
+	case j.jobs <- judgement{epoch, batch, w, due}:
+	case <-j.run.stop:
+		j.cut = true
 	}
 }
 
-// wait ends the judge, after what was asked of it or, where the run failed, at
-// once.
+// wait ends the judge: after what was asked of it, or at once where the run
+// failed or is asked to stop.
 func (j *judge) wait(finish bool) ([]Readout, error) {
 	defer j.cancel()
 	if j.jobs != nil {
@@ -92,7 +98,13 @@ func (j *judge) wait(finish bool) ([]Readout, error) {
 	if !finish {
 		j.cancel()
 	}
-	<-j.done
+	select {
+	case <-j.done:
+	case <-j.run.stop:
+		j.cut = true
+		j.cancel()
+		<-j.done
+	}
 	return j.results, j.err
 }
 

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"sync"
+
+	"github.com/locorun/locorun/runtime/metrics"
 )
 
 // report adds what the pipeline measured to a unit's report, passes it to the
@@ -54,7 +56,22 @@ func (t *turn) measure(r *BatchReport, index int) {
 	if index == len(t.ir.Units)-1 {
 		m.Images(t.ir.Batch)
 		m.LastStep()
+		t.measureDevice()
 	}
+}
+
+// measureDevice tells the metrics what the backend has computed since the last
+// batch, readouts included, and how much memory the program has touched.
+func (t *turn) measureDevice() {
+	m := t.run.cfg.Metrics
+	counted := t.run.cfg.Backend.Counted()
+	m.FLOPs(counted - t.run.counted)
+	t.run.counted = counted
+	var used int64
+	for _, n := range t.prog.HighWater() {
+		used += n
+	}
+	m.Memory("cpu", metrics.Used, used)
 }
 
 // snapshots gathers the units' parts of barriers.

@@ -51,6 +51,7 @@ type Run struct {
 	norm                source.Norm
 	first               *ir.Program // of the first turn, for the plan
 	stop                chan struct{}
+	counted             int64 // the backend's operations that the metrics know of
 }
 
 // Result is what a run ends with.
@@ -58,7 +59,7 @@ type Result struct {
 	Weights   *Weights // of the encoder and of the last turn's decoders
 	Readouts  []Readout
 	Batches   int  // applied in the last turn
-	Stopped   bool // before its last batch, on request
+	Stopped   bool // on request, before its last batch or readout
 	HighWater map[ir.Space]int64
 	Planned   map[ir.Space]int64
 }
@@ -143,7 +144,7 @@ func (r *Run) lower(k int) (*ir.Program, error) {
 // Plan is what is known before the run.
 func (r *Run) Plan() *plan.Plan {
 	p := plan.Of(r.net, r.first, r.images.Len())
-	p.Memory.Loader = r.loaderConfig(r.first).BufferBytes()
+	p.Memory.Loader = LoaderBytes(r.net, r.first, r.cfg.Workers)
 	p.Memory.Total += p.Memory.Loader
 	return p
 }
@@ -172,6 +173,7 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res := &Result{}
+	r.counted = r.cfg.Backend.Counted()
 	w, err := r.initial()
 	if err != nil {
 		return nil, err
@@ -185,6 +187,7 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 	res.Weights = w
 	readouts, jerr := judge.wait(err == nil)
 	res.Readouts = readouts
+	res.Stopped = res.Stopped || judge.cut
 	return res, errors.Join(err, jerr)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/graphs"
 	"github.com/locorun/locorun/runtime/metrics"
 	"github.com/locorun/locorun/runtime/pipeline"
@@ -182,6 +183,11 @@ func (t *turn) barrier(batch int) error {
 // loader starts the loader of a program.
 func (r *Run) loader(p *ir.Program) (*source.Loader, error) {
 	return source.NewLoader(r.loaderConfig(p))
+}
+
+// LoaderBytes is the memory for pictures on their way into a program.
+func LoaderBytes(net *model.Net, p *ir.Program, workers int) int64 {
+	return source.LoaderConfig{Shape: net.Input, Microbatch: p.Microbatch, Workers: workers}.BufferBytes()
 }
 
 func (r *Run) loaderConfig(p *ir.Program) source.LoaderConfig {

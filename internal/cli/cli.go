@@ -21,6 +21,7 @@ import (
 
 // Env is the world as the command line sees it.
 type Env struct {
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Terminal       bool // stderr is a terminal
 	Getenv         func(string) string
@@ -33,7 +34,7 @@ type Env struct {
 // stop, the second ends the process at once.
 func OS() Env {
 	return Env{
-		Stdout: os.Stdout, Stderr: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())),
 		Getenv: os.Getenv, Context: context.Background(), Interrupt: interrupts(),
 	}
 }
@@ -81,7 +82,7 @@ func Main(args []string, env Env) int {
 	code := -1
 	parser, err := kong.New(&v,
 		kong.Name("locorun"),
-		kong.Description("Trains image encoders by local contrastive learning, as a .loco file says.\n\n  locorun examples/quickstart.loco"),
+		kong.Description("Trains image encoders by local contrastive learning, as a .loco file says.\n\nExamples:\n  locorun examples/quickstart.loco\n  locorun plan --method e2e examples/quickstart.loco\n\n'locorun run --help' lists the flags of training."),
 		kong.Writers(env.Stdout, env.Stderr),
 		kong.Exit(func(c int) { code = c; panic(stop{}) }),
 		kong.UsageOnError(),
@@ -116,10 +117,16 @@ func run(parser *kong.Kong, args []string, env Env) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
+	if err := misspelt(parser, args[0]); err != nil {
+		return exitCode(err, env)
+	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		fmt.Fprintf(env.Stderr, "locorun: %s\nSee 'locorun --help'.\n", err)
+		fmt.Fprintf(env.Stderr, "locorun: %s\nSee '%s --help'.\n", err, helpOf(err))
 		return exitWrong
+	}
+	if ctx.Selected().Name != "run" {
+		env.endAtOnce()
 	}
 	return exitCode(ctx.Run(&env), env)
 }

@@ -59,7 +59,7 @@ func (c *embedCmd) Run(env *Env) error {
 	if saw != nil {
 		in := net.Input
 		nchw := export.NHWCToNCHW(pixels, f.N, in.H, in.W, in.C)
-		err := export.WriteFile(c.Pictures, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, in.C, in.H, in.W}, nchw) })
+		err := writeFile(c.Pictures, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, in.C, in.H, in.W}, nchw) })
 		if err != nil {
 			return err
 		}
@@ -68,11 +68,11 @@ func (c *embedCmd) Run(env *Env) error {
 	for i, l := range f.Labels {
 		labels[i] = int64(l)
 	}
-	if err := export.WriteFile(c.To, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, f.D}, f.X) }); err != nil {
+	if err := writeFile(c.To, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, f.D}, f.X) }); err != nil {
 		return err
 	}
 	beside := strings.TrimSuffix(c.To, ".npy") + ".labels.npy"
-	if err := export.WriteFile(beside, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N}, labels) }); err != nil {
+	if err := writeFile(beside, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N}, labels) }); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Stdout, "wrote %s: %d pictures, %d features of %s; labels in %s\n", c.To, f.N, f.D, net.Stages[stage].Name, beside)

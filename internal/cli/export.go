@@ -43,7 +43,7 @@ func (c *exportCmd) Run(env *Env) error {
 	}
 	slices.SortFunc(ts, func(a, b export.Tensor) int { return strings.Compare(a.Name, b.Name) })
 	meta := map[string]string{"format": "pt", "producer": "locorun", "program": net.File, "method": net.Method}
-	if err := export.WriteFile(c.To, func(o io.Writer) error { return export.WriteSafetensors(o, ts, meta) }); err != nil {
+	if err := writeFile(c.To, func(o io.Writer) error { return export.WriteSafetensors(o, ts, meta) }); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Stdout, "wrote %s: %d tensors of the encoder\n", c.To, len(ts))

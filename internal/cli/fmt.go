@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/locorun/locorun/dsl"
@@ -15,7 +16,9 @@ type fmtCmd struct {
 }
 
 // Help shows an example.
-func (fmtCmd) Help() string { return "Example:\n  locorun fmt graph.loco" }
+func (fmtCmd) Help() string {
+	return "Examples:\n  locorun fmt graph.loco\n  locorun fmt --check *.loco"
+}
 
 // Run rewrites each file whose layout differs.
 func (c *fmtCmd) Run(env *Env) error {
@@ -34,10 +37,7 @@ func (c *fmtCmd) Run(env *Env) error {
 }
 
 func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
-	have, err := os.ReadFile(name)
-	if name == "-" {
-		have, err = os.ReadFile("/dev/stdin")
-	}
+	have, err := c.read(env, name)
 	if err != nil {
 		return false, wrong{readable(err)}
 	}
@@ -47,7 +47,7 @@ func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
 		return false, quiet{exitWrong}
 	}
 	out := dsl.Format(f)
-	if name == "-" {
+	if name == "-" && !c.Check {
 		_, err := env.Stdout.Write(out)
 		return false, err
 	}
@@ -59,4 +59,11 @@ func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
 		return true, nil
 	}
 	return true, os.WriteFile(name, out, 0o644)
+}
+
+func (c *fmtCmd) read(env *Env, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(env.Stdin)
+	}
+	return os.ReadFile(name)
 }

@@ -23,6 +23,9 @@ func (graphCmd) Help() string {
 
 // Run prints the picture.
 func (c *graphCmd) Run(env *Env) error {
+	if c.After != "" && c.As != "ir" {
+		return wrongf("--after goes with --as ir")
+	}
 	net, _, err := c.compile(env, false)
 	if err != nil {
 		return err
@@ -30,7 +33,7 @@ func (c *graphCmd) Run(env *Env) error {
 	if c.As == "ir" {
 		return c.printIR(env, net)
 	}
-	pl, err := planOf(net, c.memoryFlags)
+	pl, err := planOf(net, c.memoryFlags, 0)
 	if err != nil {
 		return err
 	}
@@ -42,7 +45,7 @@ func (c *graphCmd) Run(env *Env) error {
 
 // printIR prints the program after a pass.
 func (c *graphCmd) printIR(env *Env, net *model.Net) error {
-	opt, err := c.options(net)
+	opt, err := c.options(net, dataFlags{Workers: -1}.count())
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ func (s *session) readout(r runtime.Readout) {
 		Accuracy: journal.Number(r.Trained.Top1), Random: journal.Number(r.Random.Top1), Pixels: journal.Number(r.Pixels.Top1),
 		Protocol: r.Trained.Protocol,
 	})
+	s.file.Info("readout", "readout", r.Kind, "stage", r.Stage, "epoch", r.Epoch, "accuracy", r.Trained.Top1)
 	s.screen.readout(r)
 }
 
@@ -78,12 +79,15 @@ func printReadouts(w io.Writer, rs []runtime.Readout) {
 	protocol := ""
 	for _, key := range order {
 		r := last[key]
-		if p := r.Kind + ": " + r.Trained.Protocol; p != protocol {
-			protocol = p
-			fmt.Fprintf(w, "\n%s\n", p)
+		if r.Trained.Protocol != protocol {
+			protocol = r.Trained.Protocol
+			fmt.Fprintf(w, "\n%s\n", protocol)
 		}
 		fmt.Fprintf(w, "  on %-8s trained %5.1f %%   random encoder %5.1f %%   raw pixels %5.1f %%\n",
 			r.Stage, 100*r.Trained.Top1, 100*r.Random.Top1, 100*r.Pixels.Top1)
+		if r.Trained.Warning != "" {
+			fmt.Fprintf(w, "  warning: %s\n", r.Trained.Warning)
+		}
 	}
 }
 

@@ -27,8 +27,8 @@ type runCmd struct {
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N."`
 	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
 	WebConfig string        `name:"web.config.file" placeholder:"FILE" help:"TLS and passwords of the endpoint, as Prometheus' exporters take them."`
-	Log       string        `enum:"text,json" default:"text" help:"Form of log lines."`
-	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run."`
+	Log       string        `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
+	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run: cpu."`
 	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`
 }
 
@@ -57,7 +57,7 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	opt, err := c.options(net)
+	opt, err := c.options(net, c.count())
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,8 @@ type session struct {
 	run     *runtime.Run
 	journal *journal.Run
 	screen  *screen
-	log     *slog.Logger
+	log     *slog.Logger // to the terminal and the run's log
+	file    *slog.Logger // to the run's log only
 	begun   time.Time
 }
 
@@ -99,22 +100,36 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 		return wrong{err}
 	}
 	s.run = run
-	var plan bytes.Buffer
-	if err := run.Plan().Print(&plan); err != nil {
+	if err := s.screen.serve(s.env.Context, s.cmd, run); err != nil {
+		return wrong{err} // before there is a directory, so that none is left behind
+	}
+	plan, err := s.plan(backend)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(&plan, "%s\n", normText(run.Norm()))
-	if err := s.openJournal(plan.String(), backend); err != nil {
+	if err := s.openJournal(plan, backend); err != nil {
 		return wrong{err}
 	}
-	s.env.Stdout.Write(plan.Bytes())
-	fmt.Fprintf(s.env.Stdout, "run directory %s\n", s.journal.Dir())
-	if err := s.screen.serve(s.env.Context, s.cmd, run, s.journal.Dir()); err != nil {
-		return wrong{err}
-	}
+	s.screen.directory(s.journal.Dir())
+	fmt.Fprintf(s.env.Stdout, "%srun directory %s\n", plan, s.journal.Dir())
 	s.screen.show(run)
 	s.log = s.screen.logger(s.cmd.Log, s.journal.Log())
+	s.file = newLogger(s.cmd.Log, s.journal.Log())
 	return nil
+}
+
+// plan is the text of the plan, with what only a run knows.
+func (s *session) plan(backend device.Backend) (string, error) {
+	var text bytes.Buffer
+	pl := s.run.Plan()
+	if err := pl.Print(&text); err != nil {
+		return "", err
+	}
+	speed := measureSpeed(backend)
+	s.screen.set.PeakFLOPs(speed)
+	printEstimate(&text, pl, speed)
+	fmt.Fprintf(&text, "%s\n", normText(s.run.Norm()))
+	return text.String(), nil
 }
 
 // openJournal makes the run directory.
@@ -162,11 +177,14 @@ func (s *session) train(ctx context.Context) error {
 		case <-done:
 		}
 	}()
+	s.file.Info("training begins", "graph", s.cmd.File, "method", s.cmd.Method, "batches", s.run.Batches())
 	res, err := s.run.Train(ctx)
 	s.screen.close()
 	if err != nil {
+		s.file.Error("the run failed", "error", err)
 		return err
 	}
+	s.file.Info("training ended", "batches", res.Batches, "stopped", res.Stopped)
 	path, err := saveWeights(s.journal, res.Weights, res.Batches, s.cmd, s.run)
 	if err != nil {
 		return err

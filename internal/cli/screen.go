@@ -73,8 +73,8 @@ func (sc *screen) metrics(c *runCmd, net *model.Net) *metrics.Set {
 }
 
 // serve opens the endpoint.
-func (sc *screen) serve(ctx context.Context, c *runCmd, run *runtime.Run, dir string) error {
-	sc.page.Graph, sc.page.Method, sc.page.Directory = filepath.Base(c.File), c.Method, dir
+func (sc *screen) serve(ctx context.Context, c *runCmd, run *runtime.Run) error {
+	sc.page.Graph, sc.page.Method = filepath.Base(c.File), c.Method
 	sc.page.State, sc.page.Batches, sc.page.Epochs, sc.page.Left = "starting", run.Batches(), run.Batches()/max(run.PerEpoch(), 1), -1
 	if c.Listen == "off" {
 		return nil
@@ -89,11 +89,22 @@ func (sc *screen) serve(ctx context.Context, c *runCmd, run *runtime.Run, dir st
 		return err
 	}
 	sc.server = server
-	fmt.Fprintf(sc.env.Stderr, "metrics and live page on %s\n", server.URL)
+	moved := ""
+	if server.Moved {
+		moved = " (the usual port is busy)"
+	}
+	fmt.Fprintf(sc.env.Stderr, "metrics and live page on %s%s\n", server.URL, moved)
 	if server.Warning != "" {
 		fmt.Fprintln(sc.env.Stderr, server.Warning)
 	}
 	return nil
+}
+
+// directory tells the page where the run's files are.
+func (sc *screen) directory(dir string) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.page.Directory = dir
 }
 
 // healthy is the watchdog's last word.
@@ -131,7 +142,11 @@ func (sc *screen) show(run *runtime.Run) {
 
 // logger writes log lines above the bar and into the run's log.
 func (sc *screen) logger(form string, file io.Writer) *slog.Logger {
-	w := io.MultiWriter(sc.display, file)
+	return newLogger(form, io.MultiWriter(sc.display, file))
+}
+
+// newLogger writes log lines in the form asked for.
+func newLogger(form string, w io.Writer) *slog.Logger {
 	if form == "json" {
 		return slog.New(slog.NewJSONHandler(w, nil))
 	}

@@ -6,6 +6,18 @@ import (
 	"syscall"
 )
 
+// endAtOnce makes the first signal end the process, for verbs that have nothing
+// to finish.
+func (e *Env) endAtOnce() {
+	if e.Interrupt == nil {
+		return
+	}
+	go func() {
+		<-e.Interrupt
+		os.Exit(exitInterrupted)
+	}()
+}
+
 // interrupts closes the channel at the first SIGINT or SIGTERM and ends the
 // process at the second.
 func interrupts() <-chan struct{} {

@@ -10,6 +10,9 @@ type versionCmd struct {
 	Modules bool `help:"Also print the version and checksum of every module in the binary."`
 }
 
+// Help shows an example.
+func (versionCmd) Help() string { return "Example:\n  locorun version --modules" }
+
 // Run prints them.
 func (c *versionCmd) Run(env *Env) error {
 	info, ok := debug.ReadBuildInfo()

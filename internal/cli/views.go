@@ -2,7 +2,7 @@ package cli
 
 import (
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 
 	"github.com/locorun/locorun/runtime/source"
@@ -34,20 +34,15 @@ func (c *viewsCmd) Run(env *Env) error {
 		return wrong{err}
 	}
 	defer ds.Close()
-	f, err := os.Create(c.To)
-	if err != nil {
-		return wrong{readable(err)}
-	}
 	cfg := source.GridConfig{
 		Dataset: ds, Views: net.Views, Shape: net.Input, Columns: c.Columns, Cell: c.Cell, Seed: net.Train.Seed,
 	}
 	for i := range min(c.Images, ds.Len()) {
 		cfg.Images = append(cfg.Images, i)
 	}
-	if err := source.Grid(f, cfg); err != nil {
-		f.Close()
+	if err := writeFile(c.To, func(w io.Writer) error { return source.Grid(w, cfg) }); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.Stdout, "wrote %s: each row a picture and %d views of it\n", c.To, c.Columns)
-	return f.Close()
+	return nil
 }
