@@ -5,9 +5,11 @@ import (
 	"io"
 	"strings"
 
+	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/runtime"
 	"github.com/locorun/locorun/runtime/export"
+	"github.com/locorun/locorun/runtime/readout"
 )
 
 // embedCmd writes features.
@@ -31,14 +33,9 @@ func (c *embedCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	stage := len(net.Stages) - 1
-	for i, s := range net.Stages {
-		if s.Name == c.Stage {
-			stage = i
-		}
-	}
-	if c.Stage != "" && net.Stages[stage].Name != c.Stage {
-		return wrongf("no stage %q; the last is %s", c.Stage, net.Stages[stage].Name)
+	stage, err := c.stage(net)
+	if err != nil {
+		return err
 	}
 	backend := cpu.New(cpu.Options{})
 	defer backend.Close()
@@ -56,11 +53,36 @@ func (c *embedCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if saw != nil {
-		in := net.Input
+	if err := c.write(&f, net.Input, pixels); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "wrote %s: %d pictures, %d features of %s; labels in %s\n", c.To, f.N, f.D, net.Stages[stage].Name, c.beside())
+	return nil
+}
+
+// stage is the index of the stage asked for.
+func (c *embedCmd) stage(net *model.Net) (int, error) {
+	if c.Stage == "" {
+		return len(net.Stages) - 1, nil
+	}
+	var names []string
+	for i, s := range net.Stages {
+		if s.Name == c.Stage {
+			return i, nil
+		}
+		names = append(names, s.Name)
+	}
+	return 0, wrongf("no stage is called %q; stages are %s", c.Stage, strings.Join(names, ", "))
+}
+
+// beside is the file of the labels.
+func (c *embedCmd) beside() string { return strings.TrimSuffix(c.To, ".npy") + ".labels.npy" }
+
+// write writes the features, their labels, and the pictures where asked for.
+func (c *embedCmd) write(f *readout.Features, in model.Shape, pixels []float32) error {
+	if c.Pictures != "" {
 		nchw := export.NHWCToNCHW(pixels, f.N, in.H, in.W, in.C)
-		err := writeFile(c.Pictures, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, in.C, in.H, in.W}, nchw) })
-		if err != nil {
+		if err := writeNpy(c.Pictures, []int{f.N, in.C, in.H, in.W}, nchw); err != nil {
 			return err
 		}
 	}
@@ -68,13 +90,12 @@ func (c *embedCmd) Run(env *Env) error {
 	for i, l := range f.Labels {
 		labels[i] = int64(l)
 	}
-	if err := writeFile(c.To, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N, f.D}, f.X) }); err != nil {
+	if err := writeNpy(c.To, []int{f.N, f.D}, f.X); err != nil {
 		return err
 	}
-	beside := strings.TrimSuffix(c.To, ".npy") + ".labels.npy"
-	if err := writeFile(beside, func(o io.Writer) error { return export.WriteNpy(o, []int{f.N}, labels) }); err != nil {
-		return err
-	}
-	fmt.Fprintf(env.Stdout, "wrote %s: %d pictures, %d features of %s; labels in %s\n", c.To, f.N, f.D, net.Stages[stage].Name, beside)
-	return nil
+	return writeNpy(c.beside(), []int{f.N}, labels)
+}
+
+func writeNpy[T float32 | int64](name string, shape []int, data []T) error {
+	return writeFile(name, func(o io.Writer) error { return export.WriteNpy(o, shape, data) })
 }
