@@ -272,7 +272,7 @@ func (r *Run) Judge(ctx context.Context, w *Weights) ([]Readout, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := r.startReadouts(ctx, initial)
+	j := r.startReadouts(ctx, initial, func(error) {})
 	j.at(r.turns()*r.net.Train.Epochs, w.Batch, w)
 	return j.wait(true)
 }

@@ -3,9 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"math"
 
-	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime/metrics"
 	"github.com/locorun/locorun/runtime/readout"
 )
@@ -13,7 +11,8 @@ import (
 // Readout is a readout's result beside the figures to judge it by.
 type Readout struct {
 	Kind, Stage    string
-	Epoch, Batch   int
+	Index          int // of the readout in the program
+	Epoch, Batch   int // of the run, from 1: after how many
 	Trained        readout.Result
 	Random, Pixels readout.Result
 }
@@ -42,8 +41,9 @@ type judgement struct {
 type floor struct{ random, pixels readout.Result }
 
 // startReadouts starts the judge; the floors come first, from the weights of
-// step 0. Without readouts or a test set it judges nothing.
-func (r *Run) startReadouts(ctx context.Context, w *Weights) *judge {
+// step 0. Without readouts it judges nothing. Where the floors cannot be made,
+// abandon is told why.
+func (r *Run) startReadouts(ctx context.Context, w *Weights, abandon func(error)) *judge {
 	ctx, cancel := context.WithCancel(ctx)
 	j := &judge{run: r, done: make(chan struct{}), cancel: cancel}
 	if len(r.net.Readouts) == 0 {
@@ -54,8 +54,12 @@ func (r *Run) startReadouts(ctx context.Context, w *Weights) *judge {
 	initial := w.clone()
 	go func() {
 		defer close(j.done)
-		if err := j.loop(ctx, initial); err != nil && ctx.Err() == nil {
+		ready, err := j.loop(ctx, initial)
+		if err != nil && ctx.Err() == nil {
 			j.err = fmt.Errorf("readout: %w", err)
+			if !ready {
+				abandon(j.err)
+			}
 		}
 		for range j.jobs { // whoever sends must not wait for a judge that gave up
 		}
@@ -100,6 +104,11 @@ func (j *judge) wait(finish bool) ([]Readout, error) {
 	}
 	select {
 	case <-j.done:
+		return j.results, j.err // finished, whatever was asked for since
+	default:
+	}
+	select {
+	case <-j.done:
 	case <-j.run.stop:
 		j.cut = true
 		j.cancel()
@@ -108,32 +117,32 @@ func (j *judge) wait(finish bool) ([]Readout, error) {
 	return j.results, j.err
 }
 
-// loop judges what comes.
-func (j *judge) loop(ctx context.Context, initial *Weights) error {
+// loop judges what comes. ready says that the floors were made.
+func (j *judge) loop(ctx context.Context, initial *Weights) (ready bool, err error) {
 	e, err := newEncoder(j.run)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer e.close()
 	floors, err := j.floors(ctx, e, initial)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for job := range j.jobs {
 		if err := e.load(job.weights); err != nil {
-			return err
+			return true, err
 		}
 		for _, i := range job.due {
 			if err := j.judge(ctx, e, job, i, floors); err != nil {
-				return err
+				return true, err
 			}
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // judge runs one readout on its stages.
-func (j *judge) judge(ctx context.Context, e *encoder, job judgement, i int, floors map[string]floor) error {
+func (j *judge) judge(ctx context.Context, e *encoder, job judgement, i int, floors map[floorKey]floor) error {
 	ro := &j.run.net.Readouts[i]
 	for _, s := range ro.On {
 		res, err := e.readout(ctx, ro, s)
@@ -141,8 +150,8 @@ func (j *judge) judge(ctx context.Context, e *encoder, job judgement, i int, flo
 			return err
 		}
 		stage := j.run.net.Stages[s].Name
-		f := floors[floorKey(ro, stage)]
-		out := Readout{Kind: ro.Kind, Stage: stage, Epoch: job.epoch, Batch: job.batch, Trained: res, Random: f.random, Pixels: f.pixels}
+		f := floors[floorKey{i, s}]
+		out := Readout{Kind: ro.Kind, Stage: stage, Index: i, Epoch: job.epoch, Batch: job.batch, Trained: res, Random: f.random, Pixels: f.pixels}
 		j.results = append(j.results, out)
 		j.run.cfg.Metrics.Readout(ro.Kind, stage, metrics.Trained, res.Top1)
 		if on := j.run.cfg.Events.Readout; on != nil {
@@ -152,21 +161,19 @@ func (j *judge) judge(ctx context.Context, e *encoder, job judgement, i int, flo
 	return nil
 }
 
-// floorKey names what a floor depends on.
-func floorKey(ro *model.Readout, stage string) string {
-	return fmt.Sprintf("%s %s", ro.Kind, stage)
-}
+// floorKey names what a floor belongs to: a readout and a stage, by index.
+type floorKey struct{ readout, stage int }
 
 // floors judges the random encoder, its running statistics from one pass over
 // the training pictures, and the raw pixels.
-func (j *judge) floors(ctx context.Context, e *encoder, initial *Weights) (map[string]floor, error) {
+func (j *judge) floors(ctx context.Context, e *encoder, initial *Weights) (map[floorKey]floor, error) {
 	if err := e.load(initial); err != nil {
 		return nil, err
 	}
 	if err := e.statistics(ctx); err != nil {
 		return nil, err
 	}
-	m, fs := j.run.cfg.Metrics, map[string]floor{}
+	m, fs := j.run.cfg.Metrics, map[floorKey]floor{}
 	for i := range j.run.net.Readouts {
 		ro := &j.run.net.Readouts[i]
 		pixels, err := e.pixels(ctx, ro)
@@ -181,11 +188,8 @@ func (j *judge) floors(ctx context.Context, e *encoder, initial *Weights) (map[s
 			}
 			stage := j.run.net.Stages[s].Name
 			m.Readout(ro.Kind, stage, metrics.Random, random.Top1)
-			fs[floorKey(ro, stage)] = floor{random, pixels}
+			fs[floorKey{i, s}] = floor{random, pixels}
 		}
 	}
 	return fs, nil
 }
-
-// Points is the accuracy above another's, in percentage points.
-func Points(a, b readout.Result) float64 { return math.Round(1e4*(a.Top1-b.Top1)) / 100 }

@@ -12,8 +12,8 @@ import (
 // metrics and to whoever listens.
 func (t *turn) report(r BatchReport) {
 	perEpoch := t.run.PerEpoch()
-	r.Epoch = t.number*t.run.net.Train.Epochs + r.Batch/perEpoch + 1
-	r.Step = t.number*t.run.net.Train.Epochs*perEpoch + r.Batch + 1
+	r.Step = t.first() + r.Batch + 1
+	r.Epoch = (r.Step-1)/perEpoch + 1
 	index := 0
 	for k := range t.ir.Units {
 		if t.ir.Units[k].Name == r.Unit {

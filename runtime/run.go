@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/locorun/locorun/compiler/ir"
@@ -51,6 +52,7 @@ type Run struct {
 	norm                source.Norm
 	first               *ir.Program // of the first turn, for the plan
 	stop                chan struct{}
+	stopOnce            sync.Once
 	counted             int64 // the backend's operations that the metrics know of
 }
 
@@ -58,7 +60,7 @@ type Run struct {
 type Result struct {
 	Weights   *Weights // of the encoder and of the last turn's decoders
 	Readouts  []Readout
-	Batches   int  // applied in the last turn
+	Batches   int  // of all turns together
 	Stopped   bool // on request, before its last batch or readout
 	HighWater map[ir.Space]int64
 	Planned   map[ir.Space]int64
@@ -103,9 +105,49 @@ func (r *Run) open() error {
 		return err
 	}
 	if r.images.Len() < r.net.Train.Batch {
-		return fmt.Errorf("%s: %d images are less than one batch of %d", d.Images.Range, r.images.Len(), r.net.Train.Batch)
+		return fmt.Errorf("%s: %d images are less than one batch of %d; lower `batch` or name more images", d.Images.Range, r.images.Len(), r.net.Train.Batch)
+	}
+	if err := r.labels(); err != nil {
+		return err
 	}
 	return r.normalise()
+}
+
+// labels refuses data on which no readout can be fitted and scored, and gives
+// the test pictures the classes of the training pictures.
+func (r *Run) labels() error {
+	if len(r.net.Readouts) == 0 {
+		return nil
+	}
+	d := r.net.Data
+	for _, s := range []struct {
+		of   string
+		data source.Dataset
+		src  *model.Source
+	}{{"train", r.train, d.Train}, {"test", r.test, d.Test}} {
+		if s.data == nil {
+			return fmt.Errorf("%s: a readout needs `%s` pictures with labels, and the data names none", r.net.Readouts[0].Range, s.of)
+		}
+		if !labelled(s.data) {
+			return fmt.Errorf("%s: the `%s` pictures have no labels, which a readout needs; put each class into a folder of its own, name the labels' file, or drop the readouts", s.src.Range, s.of)
+		}
+	}
+	test, err := source.Relabel(r.test, r.train.Classes())
+	if err != nil {
+		return fmt.Errorf("%s: the `test` pictures have %w; a readout scores on the classes it was fitted on", d.Test.Range, err)
+	}
+	r.test = test
+	return nil
+}
+
+// labelled reports whether any picture has a label.
+func labelled(ds source.Dataset) bool {
+	for i := range ds.Len() {
+		if ds.Label(i) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Close lets the data go.
@@ -159,26 +201,22 @@ func (r *Run) Batches() int { return r.turns() * r.net.Train.Epochs * r.PerEpoch
 func (r *Run) Norm() source.Norm { return r.norm }
 
 // Stop asks the run to end after the batch at hand.
-func (r *Run) Stop() {
-	select {
-	case <-r.stop:
-	default:
-		close(r.stop)
-	}
-}
+func (r *Run) Stop() { r.stopOnce.Do(func() { close(r.stop) }) }
 
 // Train trains all turns and judges the encoder. It returns when all its
-// goroutines have ended.
+// goroutines have ended. A readout whose floors cannot be made ends the
+// training; one that fails later does not, and its error comes with a whole
+// Result.
 func (r *Run) Train(ctx context.Context) (*Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	res := &Result{}
 	r.counted = r.cfg.Backend.Counted()
 	w, err := r.initial()
 	if err != nil {
 		return nil, err
 	}
-	judge := r.startReadouts(ctx, w)
+	judge := r.startReadouts(ctx, w, cancel)
 	for k := range r.turns() {
 		if err = r.turn(ctx, k, w, judge, res); err != nil || res.Stopped {
 			break
@@ -188,6 +226,9 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 	readouts, jerr := judge.wait(err == nil)
 	res.Readouts = readouts
 	res.Stopped = res.Stopped || judge.cut
+	if jerr != nil && errors.Is(err, jerr) {
+		return res, jerr
+	}
 	return res, errors.Join(err, jerr)
 }
 

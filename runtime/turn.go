@@ -53,6 +53,7 @@ func (r *Run) turn(ctx context.Context, k int, w *Weights, j *judge, res *Result
 		return err
 	}
 	w.replace(trained)
+	w.Batch = res.Batches
 	res.HighWater, res.Planned = g.HighWater(), p.Sizes
 	return nil
 }
@@ -64,7 +65,7 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 	for k := range t.ir.Units {
 		m := t.run.net.Units[t.netUnit(k)]
 		u := newUnit(t.prog, t.ir, k, m, steps{t.run.PerEpoch(), t.run.net.Train.Epochs}, t.report)
-		if err := u.publish(0); err != nil {
+		if err := u.start(); err != nil {
 			return err
 		}
 		t.units = append(t.units, u)
@@ -88,10 +89,16 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 	if err := pipe.Run(ctx); err != nil {
 		return err
 	}
-	res.Batches = pipe.Next()
-	res.Stopped = res.Batches < t.run.net.Train.Epochs*t.run.PerEpoch()
+	res.Batches = t.first() + pipe.Next()
+	res.Stopped = pipe.Next() < t.batches()
 	return nil
 }
+
+// batches is the number of batches in a turn.
+func (t *turn) batches() int { return t.run.net.Train.Epochs * t.run.PerEpoch() }
+
+// first is the number in the run of the turn's first batch.
+func (t *turn) first() int { return t.number * t.batches() }
 
 // netUnit is the index in the net of program unit k.
 func (t *turn) netUnit(k int) int {
@@ -107,7 +114,7 @@ func (t *turn) spec() pipeline.Spec {
 	s := pipeline.Spec{
 		Micros: p.Micros, Depth: p.Depth, Lean: p.Mode == ir.Lean,
 		BatchLoss: p.BatchLoss, Recompute: p.Recompute,
-		Batches: t.run.net.Train.Epochs * t.run.PerEpoch(),
+		Batches: t.batches(),
 		Stall:   t.run.cfg.Stall,
 	}
 	if t.judge.during() {
@@ -168,15 +175,15 @@ func (t *turn) snapshot(_ context.Context, u, batch int) error {
 
 // barrier gives the snapshot of a batch to the readouts that are due.
 func (t *turn) barrier(batch int) error {
-	w := t.base.clone()
-	w.Batch = batch + 1
-	w.replace(t.snaps.take(batch))
-	perEpoch := t.run.PerEpoch()
-	if (batch+1)%perEpoch != 0 {
+	parts := t.snaps.take(batch)
+	done := t.first() + batch + 1
+	if done%t.run.PerEpoch() != 0 {
 		return nil
 	}
-	epoch := t.number*t.run.net.Train.Epochs + (batch+1)/perEpoch
-	t.judge.at(epoch, batch+1, w)
+	w := t.base.clone()
+	w.Batch = done
+	w.replace(parts)
+	t.judge.at(done/t.run.PerEpoch(), done, w)
 	return nil
 }
 

@@ -27,6 +27,10 @@ type unit struct {
 	// joins are the segments in which a stage's losses meet, by event.
 	joins map[int]join
 	last  BatchReport // what is gathered of the batch at hand
+	// statistics are the running statistics after the last batch that was
+	// applied, for on_nan skip.
+	statistics []Tensor
+	broken     string // a parameter that is no longer finite
 	// buffers are for looking at tensors part by part.
 	buffers [][]float32
 }
@@ -195,16 +199,7 @@ func (u *unit) update(t pipeline.Task) error {
 	if err := u.gradients(&r); err != nil {
 		return err
 	}
-	bad := u.notFinite(&r)
-	if bad != "" && u.model.OnNaN != "skip" {
-		return fmt.Errorf("unit %q: batch %d: %s is not finite; lower the learning rate, or let `train { on_nan skip }` leave such batches out", r.Unit, t.Batch, bad)
-	}
-	r.Skipped = bad != ""
-	if r.Skipped {
-		if err := u.clear(); err != nil {
-			return err
-		}
-	} else if err := u.prog.RunTask(u.unit().Update, t.Batch, r.LearningRate, t.Batch+1); err != nil {
+	if err := u.apply(&r, t); err != nil {
 		return err
 	}
 	if u.report != nil {
@@ -212,6 +207,33 @@ func (u *unit) update(t pipeline.Task) error {
 		u.report(r)
 	}
 	return u.publish(t.Batch + 1)
+}
+
+// apply updates what the unit owns, or leaves out a batch that is not finite
+// where the program wants that.
+func (u *unit) apply(r *BatchReport, t pipeline.Task) error {
+	bad, mends := u.notFinite(r)
+	switch {
+	case bad == "":
+		if err := u.prog.RunTask(u.unit().Update, t.Batch, r.LearningRate, t.Batch+1); err != nil {
+			return err
+		}
+		return u.keepStatistics()
+	case !mends:
+		return fmt.Errorf("the weights %s are not finite, so no later batch can be; lower the learning rate", bad)
+	case u.model.OnNaN != "skip":
+		return fmt.Errorf("%s is not finite; lower the learning rate, or let `train { on_nan skip }` leave such batches out", bad)
+	}
+	r.Skipped = true
+	return u.leaveOut()
+}
+
+// start makes ready for the first batch.
+func (u *unit) start() error {
+	if err := u.publish(0); err != nil {
+		return err
+	}
+	return u.keepStatistics()
 }
 
 // publish copies tied weights for the neighbour's batch.
@@ -275,6 +297,9 @@ func (u *unit) gradients(r *BatchReport) error {
 		if err != nil {
 			return err
 		}
+		if !finite(w) && u.broken == "" {
+			u.broken = p.Name
+		}
 		total += g
 		weights[p.Stage] += w
 	}
@@ -285,17 +310,49 @@ func (u *unit) gradients(r *BatchReport) error {
 	return nil
 }
 
-// notFinite names what is NaN or infinite in the batch, or nothing.
-func (u *unit) notFinite(r *BatchReport) string {
+// notFinite names what is NaN or infinite in the batch, or nothing, and says
+// whether leaving the batch out mends it.
+func (u *unit) notFinite(r *BatchReport) (what string, mends bool) {
+	if u.broken != "" {
+		return u.broken, false
+	}
 	for _, l := range r.Losses {
-		if math.IsNaN(l.Loss) || math.IsInf(l.Loss, 0) {
-			return "the loss of " + l.Name
+		if !finite(l.Loss) {
+			return "the loss of " + l.Name, true
 		}
 	}
-	if math.IsNaN(r.GradientNorm) || math.IsInf(r.GradientNorm, 0) {
-		return "a gradient"
+	if !finite(r.GradientNorm) {
+		return "a gradient", true
 	}
-	return ""
+	return "", true
+}
+
+func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
+
+// keepStatistics copies the running statistics where a later batch may have to
+// be left out.
+func (u *unit) keepStatistics() (err error) {
+	if u.model.OnNaN == "skip" {
+		u.statistics, err = read(u.prog, u.ir, func(p *ir.Param) bool { return p.Unit == u.index && p.Kind == ir.Statistic })
+	}
+	return err
+}
+
+// leaveOut takes back what the batch has changed: its forward passes moved the
+// running statistics, its sweeps added to the gradients.
+func (u *unit) leaveOut() error {
+	i := 0
+	for k := range u.ir.Params {
+		p := &u.ir.Params[k]
+		if p.Unit != u.index || p.Kind != ir.Statistic {
+			continue
+		}
+		if err := u.prog.Write(p.Value, 0, u.statistics[i].Data); err != nil {
+			return err
+		}
+		i++
+	}
+	return u.clear()
 }
 
 // clear forgets the batch's gradients.

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/locorun/locorun/compiler/ir"
@@ -96,8 +95,7 @@ func draw(data []float32, in ir.Init, seed uint64) {
 	}
 }
 
-// load writes the tensors of w that the program has. all demands that none is
-// missing.
+// load writes the parameters that the program has; none may be missing in w.
 func load(prog *graphs.Program, p *ir.Program, w *Weights) error {
 	for i := range p.Params {
 		q := &p.Params[i]
@@ -115,7 +113,8 @@ func load(prog *graphs.Program, p *ir.Program, w *Weights) error {
 	return nil
 }
 
-// read copies the parameters of some units out of a program; nil means all.
+// read copies the parameters that only lets through out of a program; nil means
+// all.
 func read(prog *graphs.Program, p *ir.Program, only func(*ir.Param) bool) ([]Tensor, error) {
 	var ts []Tensor
 	for i := range p.Params {
@@ -130,16 +129,4 @@ func read(prog *graphs.Program, p *ir.Program, only func(*ir.Param) bool) ([]Ten
 		ts = append(ts, Tensor{q.Name, q.Export, slices.Clone(p.Values[q.Value].Shape), data})
 	}
 	return ts, nil
-}
-
-// Finite reports whether every number is finite.
-func (w *Weights) Finite() bool {
-	for _, t := range w.Tensors {
-		for _, v := range t.Data {
-			if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-				return false
-			}
-		}
-	}
-	return true
 }
