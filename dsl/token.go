@@ -56,7 +56,6 @@ var (
 	tName     = words.symbols["Name"]
 	tComment  = words.symbols["Comment"]
 	tJunk     = words.symbols["Junk"]
-	tPunct    = words.symbols["Punct"]
 	tNumber   = words.symbols["Number"]
 	tString   = words.symbols["String"]
 	tOpen     = words.symbols["Open"]

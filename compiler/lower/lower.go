@@ -109,7 +109,6 @@ type builder struct {
 	opt    Options
 	prog   *ir.Program
 	dtype  op.Dtype
-	first  int     // first unit that is trained
 	units  []int   // net's units that are in the program, in order
 	stages []*site // all stages that the program runs, by net index
 	decs   []*site // by unit

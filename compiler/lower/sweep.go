@@ -18,7 +18,6 @@ type sweep struct {
 	input   bool // make the gradient of the site's input
 	needs   map[ir.ValueID]bool
 	grads   map[ir.ValueID]ir.ValueID
-	segOps  []ir.Op
 }
 
 // newSweep opens the sweep of losses r through a site.

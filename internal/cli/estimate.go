@@ -38,6 +38,8 @@ func span(seconds float64) string {
 	switch {
 	case seconds < 1:
 		return "less than a second"
+	case seconds < 1.5:
+		return "1 second"
 	case seconds < 100:
 		return fmt.Sprintf("%.0f seconds", seconds)
 	case seconds < 100*60:

@@ -27,7 +27,6 @@ type screen struct {
 	page     metrics.Page
 	begun    time.Time
 	per      int // images per batch
-	start    int
 	closed   bool
 	stalled  string
 	started  bool

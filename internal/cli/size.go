@@ -27,7 +27,7 @@ func parseBytes(s string) (int64, error) {
 			continue
 		}
 		f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || f <= 0 || f*u.bytes >= 1<<62 {
+		if err != nil || !(f > 0) || f*u.bytes >= 1<<62 {
 			break
 		}
 		return int64(f * u.bytes), nil
