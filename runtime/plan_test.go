@@ -97,6 +97,9 @@ func resident(t *testing.T) (now, high int64) {
 // TestResidentMemoryIsPlanned trains in a process of its own and compares what
 // it took above its start with the plan.
 func TestResidentMemoryIsPlanned(t *testing.T) {
+	if raced {
+		t.Skip("the race detector's own memory would be counted")
+	}
 	if os.Getenv("LOCORUN_TEST_MEMORY") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestResidentMemoryIsPlanned$", "-test.v")
 		cmd.Env = append(os.Environ(), "LOCORUN_TEST_MEMORY=1")

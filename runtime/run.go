@@ -69,6 +69,9 @@ type Result struct {
 // Prepare opens the data, compiles the program and checks that one fits the
 // other.
 func Prepare(cfg Config) (*Run, error) {
+	if cfg.Workers < 0 || cfg.Depth < 1 || cfg.Stall < 0 {
+		return nil, fmt.Errorf("%d workers, depth %d, stall %v: depth is at least 1, the others are not negative", cfg.Workers, cfg.Depth, cfg.Stall)
+	}
 	r := &Run{cfg: cfg, net: cfg.Net, stop: make(chan struct{})}
 	if err := r.open(); err != nil {
 		r.Close()

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/model"
@@ -95,4 +96,19 @@ func TestTrains(t *testing.T) {
 		t.Fatalf("%d batches, %d reports", res.Batches, len(losses))
 	}
 	t.Log(losses)
+}
+
+func TestPrepareRefuses(t *testing.T) {
+	few := tiny(2, [][2]int{{0, 1}}, func(n *model.Net) { n.Train.Batch, n.Train.Microbatch = 41, 41 })
+	_, err := attempt(t, few, nil)
+	if err == nil || !strings.HasSuffix(err.Error(), "40 images are less than one batch of 41; lower `batch` or name more images") {
+		t.Errorf("the error is %v", err)
+	}
+	for _, edit := range []func(*Config){
+		func(c *Config) { c.Depth = 0 }, func(c *Config) { c.Workers = -1 }, func(c *Config) { c.Stall = -1 },
+	} {
+		if _, err := attempt(t, tiny(2, [][2]int{{0, 1}}, nil), edit); err == nil || !strings.Contains(err.Error(), "depth is at least 1, the others are not negative") {
+			t.Errorf("the error is %v", err)
+		}
+	}
 }
