@@ -48,6 +48,10 @@ func TestScrapedWhileTraining(t *testing.T) {
 				t.Errorf("%s is %g", query, v)
 			}
 		}
+		planned, used := ask(ctx, t, api, `locorun_memory_bytes{kind="planned"}`), ask(ctx, t, api, `locorun_memory_bytes{kind="used"}`)
+		if planned != used {
+			t.Errorf("%g bytes of memory are planned, %g used", planned, used)
+		}
 	})
 }
 
