@@ -6,16 +6,18 @@
 //
 //	source.Loader --images--> unit 0 --map--> unit 1 --map--> unit 2     pipeline
 //	                            |  <-gradient-   |  <-gradient-  |
-//	                            +---- BatchReport per batch -----+--> metrics, journal
+//	                            +---- BatchReport per batch -----+--> metrics, Events
 //	                            +---- snapshot at barriers ------+--> readouts
 //
-// Every part is a package of its own that knows nothing of the others: rng,
-// source, pipeline, optim, readout, export, metrics, journal. This package is
-// the only place where they meet.
+// Every part is a package of its own: source, pipeline, optim, readout and
+// metrics know nothing of each other, and this package is the only place where
+// they meet. What is written to disk, packages export and journal, hangs on
+// Events and Result.
 //
 // # What always holds
 //
 // The same program, data, binary, device kind and kernel tier give the same
 // bytes of weights after every batch, whatever the workers, the depth, the
-// memory and who looks on. Readouts run on copies, never on live weights.
+// memory and who looks on. Readouts run on copies, never on live weights. Train
+// ends by its context, by Stop or by an error with none of its goroutines left.
 package runtime

@@ -7,31 +7,8 @@ import "github.com/locorun/locorun/compiler/ir"
 // of decoders included. Gradients, temporaries of one op and what persists do
 // not count.
 func Saved(p *ir.Program) int64 {
-	first, last := map[ir.ValueID]int{}, map[ir.ValueID]int{}
-	at := 0
-	for _, t := range p.Order() {
-		for _, id := range t.Task {
-			s := &p.Segments[id]
-			for _, o := range s.Ops {
-				if s.Phase == ir.PhaseForward {
-					for _, v := range o.Out {
-						if v != ir.None {
-							first[v] = at
-						}
-					}
-				}
-				if s.Phase == ir.PhaseSweep {
-					for _, v := range o.In {
-						if v != ir.None {
-							last[v] = at
-						}
-					}
-				}
-				at++
-			}
-		}
-	}
-	change := make([]int64, at+1)
+	first, last, ops := savedFor(p)
+	change := make([]int64, ops+1)
 	for id := range p.Values {
 		v := ir.ValueID(id)
 		f, made := first[v]
@@ -47,4 +24,32 @@ func Saved(p *ir.Program) int64 {
 		most = max(most, now)
 	}
 	return most
+}
+
+// savedFor gives, as places in the lean order, the forward op that makes each
+// value and the last op of a sweep that reads it, and how many ops there are.
+func savedFor(p *ir.Program) (first, last map[ir.ValueID]int, ops int) {
+	first, last = map[ir.ValueID]int{}, map[ir.ValueID]int{}
+	note := func(places map[ir.ValueID]int, vs []ir.ValueID) {
+		for _, v := range vs {
+			if v != ir.None {
+				places[v] = ops
+			}
+		}
+	}
+	for _, t := range p.Order() {
+		for _, id := range t.Task {
+			s := &p.Segments[id]
+			for _, o := range s.Ops {
+				switch s.Phase {
+				case ir.PhaseForward:
+					note(first, o.Out)
+				case ir.PhaseSweep:
+					note(last, o.In)
+				}
+				ops++
+			}
+		}
+	}
+	return first, last, ops
 }
