@@ -36,6 +36,9 @@ type featureKey struct {
 
 func newEncoder(r *Run) (*encoder, error) {
 	n := min(encoderPictures, 2*r.net.Train.Microbatch)
+	if r.train != nil { // at least one whole batch, for statistics
+		n = min(n, max(r.train.Len(), 2))
+	}
 	p, err := lower.Encoder(r.net, n)
 	if err != nil {
 		return nil, err

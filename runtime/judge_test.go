@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs/cpu"
 )
 
 // readouts adds a readout of each kind on the first stage, due every epoch.
@@ -149,5 +151,27 @@ func TestBrokenTestPictureEndsTraining(t *testing.T) {
 	_, err := attempt(t, net, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "readout: "+bad+": ") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// TestFloorSeesFewPictures has fewer training pictures than an encoder takes at
+// a time otherwise.
+func TestFloorSeesFewPictures(t *testing.T) {
+	net := tiny(2, [][2]int{{0, 1}}, func(n *model.Net) {
+		readouts(n)
+		n.Train.Batch, n.Train.Microbatch = 40, 40
+	})
+	b := cpu.New(cpu.Options{})
+	defer b.Close()
+	r := must(Prepare(Config{Net: net, Backend: b, Depth: 1}))(t)
+	defer r.Close()
+	e := must(newEncoder(r))(t)
+	defer e.close()
+	ok(t, e.load(must(r.initial())(t)))
+	ok(t, e.statistics(t.Context()))
+	for _, s := range must(read(e.prog, e.ir, func(p *ir.Param) bool { return strings.HasSuffix(p.Name, "running_mean") }))(t) {
+		if slices.Equal(s.Data, make([]float32, len(s.Data))) {
+			t.Errorf("%s did not move", s.Name)
+		}
 	}
 }
