@@ -62,6 +62,7 @@ type Result struct {
 	Readouts  []Readout
 	Batches   int  // of all turns together
 	Stopped   bool // on request, before its last batch or readout
+	Trained   bool // to the end or to the stop; Weights are good though a readout may have failed
 	HighWater map[ir.Space]int64
 	Planned   map[ir.Space]int64
 }
@@ -225,7 +226,7 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 			break
 		}
 	}
-	res.Weights = w
+	res.Weights, res.Trained = w, err == nil
 	readouts, jerr := judge.wait(err == nil)
 	res.Readouts = readouts
 	res.Stopped = res.Stopped || judge.cut

@@ -70,7 +70,7 @@ func printReadouts(w io.Writer, rs []runtime.Readout) {
 	last := map[string]runtime.Readout{}
 	var order []string
 	for _, r := range rs {
-		key := r.Kind + " " + r.Stage
+		key := fmt.Sprintf("%d %s", r.Index, r.Stage)
 		if _, ok := last[key]; !ok {
 			order = append(order, key)
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -178,18 +179,23 @@ func (s *session) train(ctx context.Context) error {
 		}
 	}()
 	s.file.Info("training begins", "graph", s.cmd.File, "method", s.cmd.Method, "batches", s.run.Batches())
-	res, err := s.run.Train(ctx)
+	res, failed := s.run.Train(ctx)
 	s.screen.close()
-	if err != nil {
-		s.file.Error("the run failed", "error", err)
-		return err
+	if failed != nil {
+		s.file.Error("the run failed", "error", failed)
+	}
+	if res == nil || !res.Trained {
+		return failed
 	}
 	s.file.Info("training ended", "batches", res.Batches, "stopped", res.Stopped)
 	path, err := saveWeights(s.journal, res.Weights, res.Batches, s.cmd, s.run)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	s.summary(res, path)
+	if failed != nil { // a readout; the training is whole and saved
+		return failed
+	}
 	if res.Stopped {
 		return quiet{exitInterrupted}
 	}
