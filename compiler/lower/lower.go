@@ -105,17 +105,18 @@ type site struct {
 
 // builder holds a program while it is made.
 type builder struct {
-	net    *model.Net
-	opt    Options
-	prog   *ir.Program
-	dtype  op.Dtype
-	units  []int   // net's units that are in the program, in order
-	stages []*site // all stages that the program runs, by net index
-	decs   []*site // by unit
-	watch  []*site // by net watch; nil where not in the program
-	owner  []int   // program unit that owns the net's stage; -1: frozen
-	params map[*model.Layer]*layerParams
-	names  map[string]bool
+	net     *model.Net
+	opt     Options
+	prog    *ir.Program
+	dtype   op.Dtype
+	units   []int   // net's units that are in the program, in order
+	stages  []*site // all stages that the program runs, by net index
+	decs    []*site // by unit
+	watch   []*site // by net watch; nil where not in the program
+	owner   []int   // program unit that owns the net's stage; -1: frozen
+	params  map[*model.Layer]*layerParams
+	paramOf map[ir.ValueID]int // index into Program.Params of a trained value
+	names   map[string]bool
 	// lossGrad is the gradient of a loss at its decoder's output.
 	lossGrad    map[*site]ir.ValueID
 	lossSegment map[*site]int
@@ -130,7 +131,7 @@ func newBuilder(net *model.Net, opt Options) (*builder, error) {
 	}
 	b := &builder{
 		net: net, opt: opt, dtype: opt.Dtype,
-		params: map[*model.Layer]*layerParams{}, names: map[string]bool{},
+		params: map[*model.Layer]*layerParams{}, paramOf: map[ir.ValueID]int{}, names: map[string]bool{},
 		owner: make([]int, len(net.Stages)), stages: make([]*site, len(net.Stages)),
 		watch: make([]*site, len(net.Watches)),
 	}

@@ -9,10 +9,8 @@ import (
 
 // layerParams are the persistent values of one layer. Absent ones are ir.None.
 type layerParams struct {
-	weight, bias           ir.ValueID // conv, dense; scale and shift of a norm
-	mean, variance         ir.ValueID // norm's running statistics
-	weightGrad, biasGrad   ir.ValueID
-	weightParam, biasParam int // indices into Program.Params
+	weight, bias   ir.ValueID // conv, dense; scale and shift of a norm
+	mean, variance ir.ValueID // norm's running statistics
 }
 
 // paramsOf makes or finds the parameters of a layer at a site.
@@ -20,25 +18,25 @@ func (b *builder) paramsOf(s *site, l *model.Layer) *layerParams {
 	if p := b.params[l]; p != nil {
 		return p
 	}
-	p := &layerParams{weight: ir.None, bias: ir.None, mean: ir.None, variance: ir.None, weightGrad: ir.None, biasGrad: ir.None}
+	p := &layerParams{weight: ir.None, bias: ir.None, mean: ir.None, variance: ir.None}
 	switch l.Kind {
 	case model.Conv:
 		shape := []int{l.Out.C, l.KH, l.KW, l.In.C / max(l.Groups, 1)}
 		fanOut := float64(l.Out.C * l.KH * l.KW)
-		p.weight, p.weightParam = b.param(s, l, ".weight", shape, ir.Init{Kind: "normal", Std: math.Sqrt(2 / fanOut)}, true)
+		p.weight = b.param(s, l, ".weight", shape, ir.Init{Kind: "normal", Std: math.Sqrt(2 / fanOut)}, true)
 		if l.Bias {
 			fanIn := float64(shape[1] * shape[2] * shape[3])
-			p.bias, p.biasParam = b.param(s, l, ".bias", []int{l.Out.C}, ir.Init{Kind: "uniform", Std: 1 / math.Sqrt(fanIn)}, false)
+			p.bias = b.param(s, l, ".bias", []int{l.Out.C}, ir.Init{Kind: "uniform", Std: 1 / math.Sqrt(fanIn)}, false)
 		}
 	case model.Dense:
 		in := l.In.Elements()
 		init := ir.Init{Kind: "uniform", Std: 1 / math.Sqrt(float64(in))}
-		p.weight, p.weightParam = b.param(s, l, ".weight", []int{l.Out.C, in}, init, true)
-		p.bias, p.biasParam = b.param(s, l, ".bias", []int{l.Out.C}, init, false)
+		p.weight = b.param(s, l, ".weight", []int{l.Out.C, in}, init, true)
+		p.bias = b.param(s, l, ".bias", []int{l.Out.C}, init, false)
 	case model.Norm:
 		c := []int{l.In.C}
-		p.weight, p.weightParam = b.param(s, l, ".weight", c, ir.Init{Kind: "constant", Std: 1}, false)
-		p.bias, p.biasParam = b.param(s, l, ".bias", c, ir.Init{Kind: "constant"}, false)
+		p.weight = b.param(s, l, ".weight", c, ir.Init{Kind: "constant", Std: 1}, false)
+		p.bias = b.param(s, l, ".bias", c, ir.Init{Kind: "constant"}, false)
 		if l.Groups == 0 {
 			p.mean = b.statistic(s, l, ".running_mean", c, 0)
 			p.variance = b.statistic(s, l, ".running_var", c, 1)
@@ -49,15 +47,16 @@ func (b *builder) paramsOf(s *site, l *model.Layer) *layerParams {
 }
 
 // param adds a trained parameter of layer l.
-func (b *builder) param(s *site, l *model.Layer, suffix string, shape []int, init ir.Init, decay bool) (ir.ValueID, int) {
+func (b *builder) param(s *site, l *model.Layer, suffix string, shape []int, init ir.Init, decay bool) ir.ValueID {
 	name := b.layerName(s, l) + suffix
 	v := b.value(ir.Value{Name: name, Kind: ir.Weight, Shape: shape, Unit: s.unit})
 	init.Key = b.initKey(s, l, suffix)
+	b.paramOf[v] = len(b.prog.Params)
 	b.prog.Params = append(b.prog.Params, ir.Param{
 		Name: name, Export: exportName(s, l, suffix), Stage: s.name, Layer: l.Name, Unit: s.unit,
 		Kind: ir.Weight, Value: v, Grad: ir.None, Init: init, Decay: decay, Range: l.Range,
 	})
-	return v, len(b.prog.Params) - 1
+	return v
 }
 
 // statistic adds a running statistic of layer l.

@@ -255,18 +255,16 @@ func (w *sweep) fresh(o ir.Op, x ir.ValueID, port string) ir.ValueID {
 // gradOf is the gradient of a weight, made on first use.
 func (w *sweep) gradOf(weight ir.ValueID) ir.ValueID {
 	b := w.b
-	for i := range b.prog.Params {
-		p := &b.prog.Params[i]
-		if p.Value != weight {
-			continue
-		}
-		if p.Grad == ir.None {
-			v := b.val(weight)
-			p.Grad = b.value(ir.Value{Name: p.Name + ":grad", Kind: ir.WeightGrad, Shape: v.Shape, Unit: v.Unit})
-		}
-		return p.Grad
+	i, ok := b.paramOf[weight]
+	if !ok {
+		panic("lower: gradient of a value that is no parameter: " + b.val(weight).Name)
 	}
-	panic("lower: gradient of a value that is no parameter: " + b.val(weight).Name)
+	p := &b.prog.Params[i]
+	if p.Grad == ir.None {
+		v := b.val(weight)
+		p.Grad = b.value(ir.Value{Name: p.Name + ":grad", Kind: ir.WeightGrad, Shape: v.Shape, Unit: v.Unit})
+	}
+	return p.Grad
 }
 
 func (w *sweep) emit(o ir.Op, code op.Code, a op.Attr, in, out []ir.ValueID) {
