@@ -48,11 +48,14 @@ func checkBytes(file string, src []byte) *diag.Diagnostic {
 				Help:    "save the file as UTF-8; is this the right file?",
 			}
 		}
-		if forbidden(c) || c == '\uFEFF' && i > 0 {
+		if forbidden(c) || c == '\uFEFF' && i > 0 || c == '\r' && !bytes.HasPrefix(src[i+1:], []byte{'\n'}) {
+			help := "delete it; is this a text file?"
+			if c == '\r' {
+				help = "a line ends with a newline, U+000A; a carriage return may stand before it, and nowhere else"
+			}
 			return &diag.Diagnostic{
 				Severity: diag.Error, Code: codeControl, Range: at(file, src, i, n),
-				Message: fmt.Sprintf("control character U+%04X", c),
-				Help:    "delete it; is this a text file?",
+				Message: fmt.Sprintf("control character U+%04X", c), Help: help,
 			}
 		}
 		i += n

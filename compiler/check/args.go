@@ -317,7 +317,7 @@ func (c *checker) asSize(f field, v value) (value, bool) {
 	if !c.inBounds(f, v, v.n) {
 		return v, false
 	}
-	v.kind, v.h, v.w = size, int(v.n), int(v.n)
+	v.kind, v.h, v.w, v.single = size, int(v.n), int(v.n), true
 	return v, true
 }
 
@@ -369,8 +369,5 @@ func (f field) bounds() string {
 }
 
 func bound(n float64) string {
-	if n == math.Trunc(n) && math.Abs(n) < 1e17 {
-		return fmt.Sprintf("%d", int64(n))
-	}
 	return format(n)
 }

@@ -61,12 +61,12 @@ func (w writer) residual(x line, statements []*dsl.Statement) {
 		written, statements = statements[0], statements[1:]
 		c.plain(written)
 	}
-	if len(statements) == 0 {
+	body := w.branch(x.l.Range, x.l.In, statements)
+	if len(statements) == 0 || len(body.Layers) == 0 && c.writtenOut(body.Out) {
 		c.errorf(codeEmpty, head(x.s), "a residual without layers only doubles its input").
 			help("%s", layerForms["residual"].usage)
 		return
 	}
-	body := w.branch(x.l.Range, x.l.In, statements)
 	short := model.Branch{Range: x.l.Range, In: x.l.In, Out: x.l.In}
 	switch {
 	case written != nil:

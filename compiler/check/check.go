@@ -136,17 +136,19 @@ type checker struct {
 	chain   int          // values being computed that wait for one another
 	calls   []diag.Range // calls of blocks being written out, outermost first
 	callees []*decl
-	visits  int                   // statements written out so far
-	evals   int                   // operations evaluated so far
-	tooMuch bool                  // more of them than may be, reported
-	visited map[*decl]bool        // blocks and decoders written out at least once
-	weights int64                 // of all stages and decoders so far
-	exports map[string]diag.Range // exported names of layers
-	stages  []*stage
-	wholes  []int // see wholeStage
-	units   []*unit
-	holders [][]int // by written stage: the units that hold it, in order
-	ties    []*overlap
+	visits  int            // statements written out so far
+	evals   int            // operations evaluated so far
+	tooMuch bool           // more of them than may be, reported
+	visited map[*decl]bool // blocks and decoders written out at least once
+	weights int64          // of all stages and decoders so far
+	// products counts multiplications and additions of a batch so far.
+	products float64
+	exports  map[string]diag.Range // exported names of layers
+	stages   []*stage
+	wholes   []int // see wholeStage
+	units    []*unit
+	holders  [][]int // by written stage: the units that hold it, in order
+	ties     []*overlap
 
 	net *model.Net
 }

@@ -153,7 +153,7 @@ var dataCodes = []CodeRow{
 	{Code: codeNoSize, Meaning: "the size of a view is not known", Example: `data { train folder("d") }; views { flip }`, Instead: "data { train synthetic(shapes, n=100); test synthetic(shapes, n=50) }\nviews"},
 	{Code: codeColour, Meaning: "warning: colour is changed in pictures of one channel", Example: "data { train synthetic(shapes); channels 1 }; views { crop 32; grey }", Instead: "data { train synthetic(shapes, n=100); test synthetic(shapes, n=50) }\nviews"},
 	{Code: codeNothing, Meaning: "a step of the views that changes nothing", Example: "views { crop 32; jitter }", Instead: "views"},
-	{Code: codeViewSize, Meaning: "a readout's pictures have another size than the stages take", Example: "readout knn { on s3; test_view { centre 28 } }"},
+	{Code: codeViewSize, Meaning: "pictures have another size than the stages or a step take", Example: "readout knn { on s3; test_view { centre 28 } }"},
 	{Code: codeClasses, Meaning: "train and test have different classes", Example: "data { train synthetic(shapes); test synthetic(shapes, classes=5) }", Instead: "data"},
 }
 

@@ -15,7 +15,7 @@ var sourceForms = []choice{
 	{"cifar10", form{`cifar10("dir")`, []field{{name: "directory", want: wantText}}}},
 	{"cifar100", form{`cifar100("dir")`, []field{{name: "directory", want: wantText}}}},
 	{"stl10", form{`stl10("dir", part=train)`, []field{{name: "directory", want: wantText},
-		{name: "part", key: true, want: wantWord, words: []string{"unlabelled", "train", "test"}}}}},
+		{name: "part", key: true, optional: true, want: wantWord, words: []string{"unlabelled", "train", "test"}}}}},
 	{"folder", form{`folder("dir")`, []field{{name: "directory", want: wantText}}}},
 	{"synthetic", form{"synthetic(shapes, n=10000, classes=10, size=32)", []field{
 		{name: "kind", want: wantWord, words: []string{"shapes"}},
@@ -28,6 +28,9 @@ var sourceForms = []choice{
 // roles number what a source is for; the draws of synthetic sources are keyed
 // by it, so that they never meet.
 var roles = map[string]uint64{"images": 1, "train": 2, "test": 3}
+
+// stlParts are the parts of stl10 that are meant where none is written.
+var stlParts = map[string]string{"images": "unlabelled", "train": "train", "test": "test"}
 
 // checkData checks the data block.
 func (c *checker) checkData() {
@@ -171,7 +174,7 @@ func (c *checker) fill(s *model.Source, v values, role string, inSplit bool) boo
 			s.Part = "test"
 		}
 	case "stl10":
-		s.Known, s.Part = model.Shape{H: 96, W: 96, C: 3}, v.word("part", "")
+		s.Known, s.Part = model.Shape{H: 96, W: 96, C: 3}, v.word("part", stlParts[role])
 		if s.Part == "unlabelled" && role != "images" {
 			c.errorf(codeArgument, v.m["part"].at, "`%s` needs labels, this part has none", role).help("images stl10(\"dir\", part=unlabelled)")
 			return false

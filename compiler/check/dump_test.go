@@ -71,8 +71,11 @@ func (d *dumper) views(what string, views []model.View) {
 	var parts []string
 	for _, v := range views {
 		p := v.Kind
-		if v.H > 0 {
+		switch {
+		case v.W > 0:
 			p += fmt.Sprintf(" %dx%d", v.H, v.W)
+		case v.H > 0:
+			p += fmt.Sprintf(" %d", v.H)
 		}
 		if v.Kind == "crop" {
 			p += fmt.Sprintf(" scale=%.3g..%.3g ratio=%.3g..%.3g", v.Scale[0], v.Scale[1], v.Ratio[0], v.Ratio[1])

@@ -12,14 +12,17 @@ import (
 
 // Bounds of what a program may write out.
 const (
-	maxVisits   = 100_000 // statements, each as often as it is written out
-	maxNesting  = 64      // blocks that call one another
+	maxVisits   = 20_000 // statements, each as often as it is written out
+	maxNesting  = 64     // blocks that call one another
 	maxRepeat   = 1000
 	maxSide     = 4096 // of a map
 	maxWidth    = 65536
 	maxKernel   = 255
 	maxElements = 1 << 30 // of a map, and of one layer's weights
 	maxWeights  = 1 << 34 // of all layers
+	maxBatchMap = 1 << 40 // values of one map for all views of a batch
+	maxProducts = 4e15    // multiplications and additions of all layers, forward, for a batch
+	maxParts    = 512     // stages; units; watches
 )
 
 // run is layers in a row with the map that comes out of them. A map of no size
@@ -179,8 +182,11 @@ func (w writer) call(d *decl, s *dsl.Statement, args []dsl.Arg, as string) {
 		given = s.Call.Args
 	}
 	if len(args) > 0 {
-		c.errorf(codeExtra, args[0].Range, "the arguments of a block stand in parentheses").
+		r := c.errorf(codeExtra, args[0].Range, "the arguments of a block stand in parentheses").
 			help("%s", callOf(d))
+		if slices.Contains(layerWords, d.name.Text) {
+			r.note(d.name.Range, "`%s` is this block here, not the layer", d.name.Text)
+		}
 		w.lose()
 		return
 	}

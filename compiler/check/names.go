@@ -154,7 +154,16 @@ func (c *checker) declareIn(src *source, s *dsl.Statement) {
 	if !c.nameOf(d) {
 		return
 	}
-	if !c.mayDeclare(d) || !c.addName(src, d) {
+	if !c.mayDeclare(d) {
+		c.lost[d.name.Text] = true
+		return
+	}
+	if !c.addName(src, d) {
+		return
+	}
+	if n := len(c.stageDecls); d.word == "stage" && n == maxParts || d.word == "unit" && len(c.unitDecls) == maxParts ||
+		d.word == "watch" && len(c.watchDecls) == maxParts {
+		c.tooMany(d)
 		return
 	}
 	switch d.word {
@@ -167,6 +176,15 @@ func (c *checker) declareIn(src *source, s *dsl.Statement) {
 	case "watch":
 		c.watchDecls = append(c.watchDecls, d)
 	}
+}
+
+// tooMany reports, once, more stages, units or watches than a program may have.
+func (c *checker) tooMany(d *decl) {
+	if !c.tooMuch {
+		c.errorf(codeTooMuch, d.name.Range, "a program has at most %d %ss", maxParts, d.word)
+	}
+	c.tooMuch = true
+	c.lost[d.name.Text] = true
 }
 
 // usages show how each declaration is written.

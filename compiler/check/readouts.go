@@ -46,7 +46,8 @@ func (c *checker) checkReadouts() {
 
 func (c *checker) readout(s *dsl.Statement, kind string, st map[string]*dsl.Statement) {
 	r := model.Readout{Kind: kind, Range: head(s), Standardise: kind == "linear"}
-	r.On = c.readsFrom(s, st["on"])
+	r.On = c.readsFrom(st["on"])
+	c.readTwice(r)
 	r.Every = int(c.readoutSetting(st["every"]).num("every", 0))
 	if kind == "linear" {
 		r.Standardise = c.readoutSetting(st["standardise"]).yes("standardise", true)
@@ -60,6 +61,19 @@ func (c *checker) readout(s *dsl.Statement, kind string, st map[string]*dsl.Stat
 		c.labelled(s)
 	}
 	c.net.Readouts = append(c.net.Readouts, r)
+}
+
+// readTwice reports a stage that an earlier readout of the kind reads: their
+// results could not be told apart.
+func (c *checker) readTwice(r model.Readout) {
+	for _, other := range c.net.Readouts {
+		for _, i := range r.On {
+			if other.Kind == r.Kind && slices.Contains(other.On, i) {
+				c.errorf(codeAgain, r.Range, "a %s readout of this stage is written twice", r.Kind).note(other.Range, "first here").
+					help("read other stages, or delete one of the two")
+			}
+		}
+	}
 }
 
 // labelled reports a readout without the pictures it needs.
@@ -87,11 +101,15 @@ func (c *checker) readoutSetting(s *dsl.Statement) values {
 	return c.match(readoutForms[w], w, s.Word.Range, s.Args, &env{source: c.root})
 }
 
-// readsFrom reads `on s1, s2`: the stages, by index.
-func (c *checker) readsFrom(readout, s *dsl.Statement) []int {
+// readsFrom reads `on s1, s2`: the stages, by index; the last where nothing is
+// written.
+func (c *checker) readsFrom(s *dsl.Statement) []int {
 	if s == nil {
-		c.errorf(codeArgument, head(readout), "the readout does not say what it reads").help("for example:\non %s", c.topStage())
-		return nil
+		n := len(c.stageDecls)
+		if n == 0 {
+			return nil
+		}
+		return []int{c.wholeStage(c.stageDecls[n-1])}
 	}
 	c.simple(s)
 	var on []int
@@ -108,13 +126,6 @@ func (c *checker) readsFrom(readout, s *dsl.Statement) []int {
 		on = append(on, i)
 	}
 	return on
-}
-
-func (c *checker) topStage() string {
-	if n := len(c.stageDecls); n > 0 {
-		return c.stageDecls[n-1].name.Text
-	}
-	return "s1"
 }
 
 // commaNames reads names with commas between them.
@@ -151,18 +162,25 @@ func (c *checker) fit(s *dsl.Statement) model.LinearFit {
 	for _, d := range v.numbers("drop", 30, 60, 90) {
 		f.Drop = append(f.Drop, int(d))
 	}
-	if !slices.IsSorted(f.Drop) {
-		c.errorf(codeRange, v.m["drop"].at, "the epochs of `drop` must ascend")
+	for i := 1; i < len(f.Drop); i++ {
+		if f.Drop[i] <= f.Drop[i-1] {
+			c.errorf(codeRange, v.m["drop"].at, "the epochs of `drop` must ascend")
+			break
+		}
 	}
 	return f
 }
 
 // defaultView brings any picture to the size of a view: it does nothing to one
-// that has it.
+// that has it. A square view is the middle of the picture, whose shape is kept;
+// others are the whole picture, whose shape may change.
 func (c *checker) defaultView(r model.Readout) []model.View {
 	h, w := c.net.Input.H, c.net.Input.W
+	if h != w {
+		return []model.View{{Kind: "resize", Range: r.Range, H: h, W: w, P: 1}}
+	}
 	return []model.View{
-		{Kind: "resize", Range: r.Range, H: h, W: w, P: 1},
+		{Kind: "resize", Range: r.Range, H: h, P: 1},
 		{Kind: "centre", Range: r.Range, H: h, W: w, P: 1},
 	}
 }
@@ -174,18 +192,44 @@ func (c *checker) readoutView(s *dsl.Statement, otherwise []model.View) []model.
 		return otherwise
 	}
 	views, sound := c.viewsOf(s)
-	h, w := outOf(views)
-	in := c.net.Input
-	if h == 0 && c.net.Data.Train != nil {
-		h, w = c.net.Data.Train.Known.H, c.net.Data.Train.Known.W
+	if !sound {
+		return views
 	}
-	if sound && in.H > 0 && (h != in.H || w != in.W) {
-		size := "any size"
-		if h > 0 {
-			size = fmt.Sprintf("%dx%d", h, w)
-		}
-		c.errorf(codeViewSize, head(s), "these pictures have %s, but the stages are made for views of %dx%d", size, in.H, in.W).
-			help("end with a size, for example:\n%s { resize %dx%d; centre %dx%d }", s.Word.Text, in.H, in.W, in.H, in.W)
+	for _, source := range c.judged() {
+		c.readoutSize(s, c.sizeAfter(views, source.Known, source.Range))
 	}
 	return views
+}
+
+// judged are the sources whose pictures readouts see, one where the sizes of
+// both are the same.
+func (c *checker) judged() []*model.Source {
+	train, test := c.net.Data.Train, c.net.Data.Test
+	switch {
+	case train == nil && test == nil:
+		return []*model.Source{{}}
+	case test == nil || train != nil && train.Known == test.Known:
+		return []*model.Source{train}
+	case train == nil:
+		return []*model.Source{test}
+	}
+	return []*model.Source{train, test}
+}
+
+// readoutSize reports pictures that have not the size of a view.
+func (c *checker) readoutSize(s *dsl.Statement, out extent) {
+	in := c.net.Input
+	if out.lost || in.H == 0 || out.h == in.H && out.w == in.W {
+		return
+	}
+	size := "any size"
+	if out.h > 0 {
+		size = fmt.Sprintf("%dx%d", out.h, out.w)
+	}
+	steps := fmt.Sprintf("resize %dx%d", in.H, in.W)
+	if in.H == in.W {
+		steps = fmt.Sprintf("resize %d; centre %d", in.H, in.W)
+	}
+	c.errorf(codeViewSize, head(s), "these pictures have %s, but the stages are made for views of %dx%d", size, in.H, in.W).
+		help("end with a size, for example:\n%s { %s }", s.Word.Text, steps)
 }

@@ -120,9 +120,14 @@ func (c *checker) conv(x line) bool {
 }
 
 // padding sets the padding; the default, (k-1)/2, is one number only where the
-// window is square.
+// window is square. Windows of a pool that lie side by side need none: with it
+// the last row and column of windows would look beyond the map, or not at all.
 func (c *checker) padding(x line) bool {
 	l := x.l
+	if l.Kind == model.Pool && l.Stride >= max(l.KH, l.KW) {
+		l.Pad = x.v.int("pad", 0)
+		return true
+	}
 	l.Pad = x.v.int("pad", (l.KH-1)/2)
 	if l.KH != l.KW && !x.v.has("pad") && (l.KH-1)/2 != (l.KW-1)/2 {
 		c.errorf(codeSquare, x.at("window"), "a window of %dx%d needs pad= written", l.KH, l.KW).
@@ -159,7 +164,19 @@ func (c *checker) window(x line, out int) bool {
 
 func (c *checker) norm(x line) bool {
 	x.l.Groups, x.l.Out = x.v.int("group", 0), x.l.In
-	return x.l.Groups == 0 || c.divides(x, "group", "channels", x.l.In.C, x.l.Groups, "groups")
+	in := x.l.In
+	if x.l.Groups == 0 {
+		return true
+	}
+	if !c.divides(x, "group", "channels", in.C, x.l.Groups, "groups") {
+		return false
+	}
+	if in.Elements() == x.l.Groups {
+		c.errorf(codeRange, x.at("group"), "%d groups of a map of %s hold one value each, which a norm makes 0", x.l.Groups, shown(in)).
+			help("write fewer groups, or norm without group=, which looks at the whole microbatch")
+		return false
+	}
+	return true
 }
 
 func (c *checker) relu(x line) bool {
@@ -255,6 +272,9 @@ func (c *checker) fits(x line) bool {
 			help("a map has at most %d values and %d channels", maxElements, maxWidth)
 		return false
 	}
+	if !c.fitsBatch(x) {
+		return false
+	}
 	n := weightsOf(x.l)
 	if n > maxElements {
 		c.errorf(codeTooLarge, head(x.s), "%d weights in one layer are too many", n).help("a layer has at most %d", maxElements)
@@ -262,6 +282,26 @@ func (c *checker) fits(x line) bool {
 	}
 	if c.weights += n; c.weights > maxWeights {
 		c.errorf(codeTooLarge, head(x.s), "with this layer the program has more than %d weights", int64(maxWeights))
+		return false
+	}
+	return true
+}
+
+// fitsBatch bounds what a layer makes of the views of one batch, so that no
+// count of values, bytes or operations overflows.
+func (c *checker) fitsBatch(x line) bool {
+	pictures := 2 * max(int64(c.net.Train.Batch), 1)
+	if pictures*int64(x.l.Out.Elements()) > maxBatchMap {
+		c.errorf(codeTooLarge, head(x.s), "a map of %s for each view of %d images is too large", shown(x.l.Out), pictures/2).
+			help("all maps of one layer in a batch have at most %d values", int64(maxBatchMap))
+		return false
+	}
+	if k := x.l.Kind; k == model.Conv || k == model.Dense {
+		c.products += float64(pictures) * float64(x.l.Out.H*x.l.Out.W) * float64(weightsOf(x.l))
+	}
+	if c.products > maxProducts {
+		c.errorf(codeTooLarge, head(x.s), "with this layer a batch of %d images takes more than %g multiplications and additions", pictures/2, maxProducts).
+			help("write a smaller batch, smaller views or narrower layers")
 		return false
 	}
 	return true

@@ -41,7 +41,7 @@ func (c *checker) stage(d *decl, in model.Shape) *stage {
 	w.ends = &st.ends
 	if b := c.block(d.stmt); b != nil {
 		w.all(b.Statements)
-		if len(b.Statements) == 0 {
+		if len(b.Statements) == 0 || len(w.out.layers) == 0 && c.writtenOut(w.out.shape) {
 			c.errorf(codeEmpty, d.name.Range, "the stage `%s` has no layers", d.name.Text).help("%s", usages["stage"])
 		}
 	}
@@ -51,6 +51,10 @@ func (c *checker) stage(d *decl, in model.Shape) *stage {
 	st.m.Layers, st.m.Out = w.out.layers, w.out.shape
 	return st
 }
+
+// writtenOut reports whether all layers up to the map out are known: none was
+// reported, and no block of a file that could not be read may lack some.
+func (c *checker) writtenOut(out model.Shape) bool { return known(out) && !c.broken }
 
 // wholeStage is the index, in the model, at which the whole of a written stage
 // has run: of its second part where it was cut.
@@ -108,15 +112,15 @@ func (c *checker) decoder(call *decoderCall, last int, copied []int) model.Decod
 	w.all(body)
 	c.callees, c.calls = c.callees[:0], c.calls[:0]
 	m.Layers = append(m.Layers, w.out.layers...)
-	c.vector(call, w.out.shape, len(body))
+	c.vector(call, w.out.shape, len(body), len(w.out.layers))
 	m.Out = w.out.shape.C
 	return m
 }
 
 // vector checks that a decoder gives a vector.
-func (c *checker) vector(call *decoderCall, out model.Shape, lines int) {
+func (c *checker) vector(call *decoderCall, out model.Shape, lines, layers int) {
 	switch {
-	case lines == 0:
+	case lines == 0, layers == 0 && c.writtenOut(out):
 		c.emptyDecoder(call.d)
 	case !known(out):
 	case out.H != 1 || out.W != 1:

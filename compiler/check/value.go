@@ -33,10 +33,12 @@ type value struct {
 	kind  valueKind
 	n, hi float64 // number; interval: n..hi
 	h, w  int     // size
-	s     string  // text, and the word where a word was asked for
-	yes   bool
-	list  []value
-	at    diag.Range
+	// single says that a size was written as one number.
+	single bool
+	s      string // text, and the word where a word was asked for
+	yes    bool
+	list   []value
+	at     diag.Range
 }
 
 // whole reports whether v is a whole number that is exact.
@@ -47,8 +49,14 @@ func (v value) whole() bool {
 // maxExact is the greatest whole number up to which all are exact.
 const maxExact = 1 << 53
 
-// format writes a number as it would be written in the file.
-func format(n float64) string { return strconv.FormatFloat(n, 'g', -1, 64) }
+// format writes a number as it would be written in the file: whole numbers that
+// are exact in digits.
+func format(n float64) string {
+	if n == math.Trunc(n) && math.Abs(n) <= maxExact {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(n, 'g', -1, 64)
+}
 
 // written is the value as it would be written in the file.
 func (v value) written() string {
@@ -108,7 +116,7 @@ func (c *checker) compute(e dsl.Expr, in *env) value {
 	case *dsl.Name:
 		return c.named(e, in)
 	case *dsl.Unary:
-		if x := c.operand(e.X, in); x.kind == number {
+		if x := c.operand(e.X, "-", in); x.kind == number {
 			return value{kind: number, n: -x.n}
 		}
 		return value{}
@@ -131,18 +139,23 @@ func (c *checker) compute(e dsl.Expr, in *env) value {
 }
 
 // operand evaluates a number, and reports what is none.
-func (c *checker) operand(e dsl.Expr, in *env) value {
+func (c *checker) operand(e dsl.Expr, op string, in *env) value {
 	v := c.eval(e, in)
-	if v.kind != number && v.kind != poison {
-		c.errorf(codeKind, e.Span(), "arithmetic takes numbers, this is %s", v.kind).
-			help("between two arguments `-` is subtraction; a negative argument stands in parentheses: (-1)")
-		return value{}
+	if v.kind == number || v.kind == poison {
+		return v
 	}
-	return v
+	r := c.errorf(codeKind, e.Span(), "arithmetic takes numbers, this is %s", v.kind)
+	switch {
+	case op == "-":
+		r.help("between two arguments `-` is subtraction; a negative argument stands in parentheses: (-1)")
+	case v.kind == size:
+		r.help("a size is written as one token; where it is square, a number will do, and numbers can be computed with")
+	}
+	return value{}
 }
 
 func (c *checker) binary(e *dsl.Binary, in *env) value {
-	x, y := c.operand(e.X, in), c.operand(e.Y, in)
+	x, y := c.operand(e.X, e.Op, in), c.operand(e.Y, e.Op, in)
 	if x.kind == poison || y.kind == poison {
 		return value{}
 	}

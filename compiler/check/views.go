@@ -1,10 +1,12 @@
 package check
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl"
+	"github.com/locorun/locorun/dsl/diag"
 )
 
 var (
@@ -48,28 +50,74 @@ func (c *checker) checkViews() {
 	if !sound {
 		return
 	}
-	h, w := outOf(views)
-	if h == 0 && c.net.Data.Images != nil {
-		h, w = c.net.Data.Images.Known.H, c.net.Data.Images.Known.W
-		if h == 0 {
-			c.errorf(codeNoSize, head(use), "the size of a view is not known").
-				note(c.net.Data.Images.Range, "these pictures may have any size").
-				help("begin the views with a crop, for example:\ncrop 224")
-		}
+	source := c.net.Data.Images
+	if source == nil {
+		source = &model.Source{}
+	}
+	out := c.sizeAfter(views, source.Known, source.Range)
+	if out.h == 0 && !out.lost && c.net.Data.Images != nil {
+		c.errorf(codeNoSize, head(use), "the size of a view is not known").
+			note(source.Range, "these pictures may have any size").
+			help("begin the views with a crop, for example:\ncrop 224")
 	}
 	if c.net.Input.C > 0 {
-		c.net.Input.H, c.net.Input.W = h, w
+		c.net.Input.H, c.net.Input.W = out.h, out.w
 	}
 }
 
-// outOf is the size that a row of steps gives; 0 where none sets it.
-func outOf(views []model.View) (h, w int) {
+// extent is the size of pictures after some steps; h is 0 where it is not
+// known, shorter then what is known of the shorter side. lost says that a step
+// was reported.
+type extent struct {
+	h, w, shorter int
+	lost          bool
+}
+
+// sizeAfter follows the size of pictures through a row of steps, from that of
+// a source where it is known, and reports a centre larger than the picture.
+func (c *checker) sizeAfter(views []model.View, from model.Shape, source diag.Range) extent {
+	x := extent{h: from.H, w: from.W, shorter: min(from.H, from.W)}
 	for _, v := range views {
-		if v.H > 0 {
-			h, w = v.H, v.W
+		switch v.Kind {
+		case "resize":
+			x = resized(x, v)
+		case "centre":
+			if x.shorter > 0 && (min(v.H, v.W) > x.shorter || x.h > 0 && (v.H > x.h || v.W > x.w)) {
+				c.tooSmall(x, v, source)
+				return extent{lost: true}
+			}
+			x = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}
+		case "crop":
+			x = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}
 		}
 	}
-	return h, w
+	return x
+}
+
+// resized is the size after a resize: exactly what it says, or, where that is
+// one number, with this shorter side.
+func resized(x extent, v model.View) extent {
+	switch {
+	case v.W > 0:
+		return extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}
+	case x.h == 0:
+		return extent{shorter: v.H}
+	case x.h <= x.w:
+		return extent{h: v.H, w: v.H * x.w / x.h, shorter: v.H}
+	}
+	return extent{h: v.H * x.h / x.w, w: v.H, shorter: v.H}
+}
+
+func (c *checker) tooSmall(x extent, v model.View, source diag.Range) {
+	size := fmt.Sprintf("%dx%d", x.h, x.w)
+	if x.h == 0 {
+		size = fmt.Sprintf("a shorter side of %d", x.shorter)
+	}
+	r := c.errorf(codeViewSize, v.Range, "the middle of %dx%d is larger than the pictures, which have %s here", v.H, v.W, size).
+		help("put a resize before it, for example:\nresize %d", max(v.H, v.W))
+	if !source.IsZero() {
+		r.note(source, "the pictures come from here")
+	}
 }
 
 // viewsOf reads a statement with steps in its block, or the name of views that
@@ -124,6 +172,9 @@ func (c *checker) step(s *dsl.Statement, v values) model.View {
 	switch w {
 	case "crop", "centre", "resize":
 		view.H, view.W = v.sides("size", 0, 0)
+		if w == "resize" && v.m["size"].single {
+			view.W = 0 // the shorter side
+		}
 	case "jitter":
 		view.Brightness, view.Contrast = v.num("brightness", 0), v.num("contrast", 0)
 		view.Saturation, view.Hue = v.num("saturation", 0), v.num("hue", 0)

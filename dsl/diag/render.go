@@ -191,6 +191,10 @@ func gutter(d Diagnostic) int {
 	return 1 + len(fmt.Sprint(widest))
 }
 
+// maxText is the length, in bytes, up to which a file is shown. No program is
+// longer; what is may be anything.
+const maxText = 1 << 21
+
 // lines gives the lines of a file, nil where its text is not known.
 func (p *painter) lines(file string) []string {
 	if have, ok := p.files[file]; ok {
@@ -198,7 +202,7 @@ func (p *painter) lines(file string) []string {
 	}
 	var lines []string
 	if p.source != nil {
-		if text := p.source(file); text != nil {
+		if text := p.source(file); text != nil && len(text) <= maxText {
 			lines = strings.Split(strings.TrimPrefix(string(text), "\uFEFF"), "\n")
 		}
 	}
