@@ -108,7 +108,7 @@ func (c *checker) large(at diag.Range) {
 // unknown reports a line that is neither a layer nor a block.
 func (w writer) unknown(s *dsl.Statement) {
 	c, word := w.c, s.Word.Text
-	if d := w.in.source.names[word]; d != nil {
+	if d := w.in.source.names[word]; d != nil && !c.lost[word] {
 		c.errorf(codeNameKind, s.Word.Range, "`%s` is %s, not a layer or a block", word, article(d.word)).
 			note(d.name.Range, "declared here")
 		return

@@ -159,6 +159,7 @@ func (c *checker) declareIn(src *source, s *dsl.Statement) {
 		return
 	}
 	if !c.addName(src, d) {
+		c.lost[d.name.Text] = src.names[d.name.Text].word != d.word
 		return
 	}
 	if n := len(c.stageDecls); d.word == "stage" && n == maxParts || d.word == "unit" && len(c.unitDecls) == maxParts ||
@@ -185,6 +186,7 @@ func (c *checker) tooMany(d *decl) {
 	}
 	c.tooMuch = true
 	c.lost[d.name.Text] = true
+	delete(d.source.names, d.name.Text)
 }
 
 // usages show how each declaration is written.
@@ -379,6 +381,9 @@ func (c *checker) find(n *dsl.Name, word string) *decl {
 	d := c.root.names[n.Text]
 	if d != nil && d.word == word {
 		return d
+	}
+	if d != nil && c.lost[n.Text] {
+		return nil // it was declared as both
 	}
 	if d != nil {
 		c.errorf(codeNameKind, n.Range, "`%s` is %s, not %s", n.Text, article(d.word), article(word)).

@@ -210,6 +210,9 @@ func (c *checker) named(e *dsl.Name, in *env) value {
 		c.unknownValue(e, in)
 		return value{}
 	}
+	if d.word != "param" && d.word != "let" && c.lost[e.Text] {
+		return value{}
+	}
 	if d.word != "param" && d.word != "let" {
 		c.errorf(codeNameKind, e.Range, "`%s` is %s, not a value", e.Text, article(d.word)).
 			note(d.name.Range, "declared here")

@@ -80,15 +80,15 @@ func (c *checker) sizeAfter(views []model.View, from model.Shape, source diag.Ra
 	for _, v := range views {
 		switch v.Kind {
 		case "resize":
-			x = resized(x, v)
+			x, source = resized(x, v), diag.Range{}
 		case "centre":
 			if x.shorter > 0 && (min(v.H, v.W) > x.shorter || x.h > 0 && (v.H > x.h || v.W > x.w)) {
 				c.tooSmall(x, v, source)
 				return extent{lost: true}
 			}
-			x = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}
+			x, source = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}, diag.Range{}
 		case "crop":
-			x = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}
+			x, source = extent{h: v.H, w: v.W, shorter: min(v.H, v.W)}, diag.Range{}
 		}
 	}
 	return x
