@@ -14,12 +14,16 @@ import (
 
 var methods = []string{"loco", "gim", "e2e"}
 
-// compiles compiles and lowers a program in all methods: what is accepted can
-// be run.
+// compiles compiles and lowers a program, in all methods unless one is given:
+// what is accepted can be run.
 func compiles(t *testing.T, src string, opt compiler.Options) {
 	t.Helper()
 	opt.Std = std.Files
-	for _, opt.Method = range methods {
+	all := methods
+	if opt.Method != "" {
+		all = []string{opt.Method}
+	}
+	for _, opt.Method = range all {
 		net, list := compiler.Compile("program.loco", []byte(src), opt)
 		if net == nil {
 			t.Errorf("--method %s: %v\n%s", opt.Method, list, src)
@@ -71,6 +75,9 @@ func TestGoodIsLowered(t *testing.T) {
 				if define, ok := strings.CutPrefix(line, "-D "); ok {
 					name, value, _ := strings.Cut(define, "=")
 					opt.Defines[name] = value
+				}
+				if m, ok := strings.CutPrefix(line, "--method "); ok {
+					opt.Method = m
 				}
 			}
 			opt.Read = func(name string) ([]byte, error) {
