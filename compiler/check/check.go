@@ -9,8 +9,8 @@
 //	dsl.File --names--> declarations --stages--> shapes --units, overlaps-->
 //	  written units --method, ties, first--> units --decoders--> model.Net
 //
-// What a declaration means is written in the tables of words.go and forms.go;
-// a problem is a row of codes.go. A value that was reported is poisoned: what
+// Where a word may stand is written in the tables of words.go, what it takes in
+// the forms beside its check; a problem is a row of codes.go. A value that was reported is poisoned: what
 // depends on it is silent. One place gives one message of a kind, however many
 // calls and repeats go through it.
 //
@@ -44,24 +44,8 @@
 //
 // # What is not written
 //
-//   - a window's padding is (k-1)/2, rounded down; a pool's stride is its
-//     window's side; where a window is not square, what is then no single number
-//     must be written
-//   - crop: scale 0.08..1, ratio 3/4..4/3; flip p=0.5; jitter p=0.8, strengths
-//     0; grey p=0.2; blur sigma=0.1..2 p=0.5
-//   - the size of a view is that of its last crop, centre or resize, else that
-//     of the pictures where their source fixes it
-//   - synthetic: n=10000, classes=10, size=32; microbatch: the batch; seed 1;
-//     negatives=batch; schedule constant; on_nan stop; units together
-//   - momentum 0 with sgd, 0.9 with lars; weight_decay 0, with adamw 0.01; trust
-//     0.001; eps 0 with lars, 1e-8 with adamw; betas 0.9, 0.999
-//   - a readout's test_view: resize and centre to the size of a view; its
-//     train_view: its test_view
-//
-// What a source holds depends on what it is for: cifar10 and cifar100 give
-// their test part to `test`; split gives `test` the share held out and the rest
-// to the others; synthetic draws other pictures for each, but within a split
-// the same ones.
+// dsl/SPEC.md is the authority on defaults, bounds and scope; a test compiles
+// its programs and compares its table of codes with Codes.
 package check
 
 import (

@@ -20,8 +20,8 @@ var sourceForms = []choice{
 	{"synthetic", form{"synthetic(shapes, n=10000, classes=10, size=32)", []field{
 		{name: "kind", want: wantWord, words: []string{"shapes"}},
 		{name: "n", key: true, optional: true, want: wantWhole, lo: 1, hi: 1e8},
-		{name: "classes", key: true, optional: true, want: wantWhole, lo: 2, hi: 1000},
-		{name: "size", key: true, optional: true, want: wantSize, lo: 8, hi: maxSide}}}},
+		{name: "classes", key: true, optional: true, want: wantWhole, lo: 2, hi: 80},
+		{name: "size", key: true, optional: true, want: wantSize, lo: 8, hi: 1024}}}},
 	{"split", form{`split(folder("dir"), 0.1)`, nil}},
 }
 

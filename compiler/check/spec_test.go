@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/locorun/locorun/compiler"
+	"github.com/locorun/locorun/compiler/check"
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/graphs/std"
 	"github.com/rogpeppe/go-internal/txtar"
@@ -55,6 +56,19 @@ func TestSpec(t *testing.T) {
 			t.Fatalf("a program that does not end:\n%s", p)
 		}
 		compiles(t, src+"\n", compiler.Options{})
+	}
+}
+
+// TestSpecCodes finds every code of this package in SPEC.md.
+func TestSpecCodes(t *testing.T) {
+	text, err := os.ReadFile("../../dsl/SPEC.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range check.Codes() {
+		if row := "| " + string(c.Code) + " | " + c.Meaning + " |\n"; !strings.Contains(string(text), row) {
+			t.Errorf("SPEC.md lacks the line %s", row)
+		}
 	}
 }
 
