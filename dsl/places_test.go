@@ -33,7 +33,7 @@ func seeds(tb testing.TB) [][]byte {
 	for _, s := range []string{
 		"a (1 // c\n) f(2) // d\nb", "a (1 // c\n + 2 // d\n) { b }", "f(// c\n)", "a [1 // x\n, 2, // y\n// z\n]",
 		"a {\n}\n\n\n\nb", "a { // c\n}", "a { b; c // d\n e }", "a {\n\n b\n\n}", "a f(\n1\n); b", "a { } b",
-		"a --1..-2 - -b", "a \"\t\\t\"", "\r\na\r\r\n// b \r \r\n", "a 007x03 1e+5", "a -(-(b))", "a;;;\n;b",
+		"a --1..-2 - -b", "a \"\t\\t\"", "\r\na\r\n// b \r\n", "a 007x03 1e+5", "a -(-(b))", "a;;;\n;b",
 	} {
 		all = append(all, []byte(s))
 	}

@@ -124,6 +124,19 @@ func TestRenderLongLines(t *testing.T) {
 	checkGolden(t, "long.txt", b.String())
 }
 
+// TestRenderHugeFile names the place in a file too large to be shown.
+func TestRenderHugeFile(t *testing.T) {
+	src := strings.Repeat("x", maxText+1)
+	l := List{{Severity: Error, Code: "L0001", Message: "large", Range: Range{"x", posIn(src, 0), posIn(src, 1)}}}
+	var b bytes.Buffer
+	if err := Render(&b, l, sources(map[string]string{"x": src}), RenderOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "error[L0001]: large\n  --> x:1:1\n"; !strings.HasPrefix(b.String(), want) || b.Len() > 200 {
+		t.Errorf("got %d bytes: %.200q", b.Len(), b.String())
+	}
+}
+
 func TestRenderMax(t *testing.T) {
 	var l List
 	for i := range 250 {
