@@ -86,8 +86,11 @@ func plainViews(n *model.Net) []model.View {
 	if len(n.Readouts) > 0 {
 		return n.Readouts[0].TestView
 	}
+	if n.Input.H != n.Input.W {
+		return []model.View{{Kind: "resize", H: n.Input.H, W: n.Input.W, P: 1}}
+	}
 	return []model.View{
-		{Kind: "resize", H: min(n.Input.H, n.Input.W), P: 1},
+		{Kind: "resize", H: n.Input.H, P: 1}, // the shorter side
 		{Kind: "centre", H: n.Input.H, W: n.Input.W, P: 1},
 	}
 }

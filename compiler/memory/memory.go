@@ -215,40 +215,54 @@ func pack(p *ir.Program, lives []*life, base int64) int64 {
 	slices.SortStableFunc(sorted, func(a, b *life) int {
 		return cmp.Or(-cmp.Compare(size(a), size(b)), cmp.Compare(a.first, b.first), cmp.Compare(a.value, b.value))
 	})
-	var placed []*life
+	var placed []placement // by offset
+	var taken []spot
 	high := base
 	for _, l := range sorted {
 		v := &p.Values[l.value]
+		n := size(l)
 		if v.Space == ir.Input {
 			v.Offset = p.Sizes[ir.Input]
-			p.Sizes[ir.Input] += size(l)
+			p.Sizes[ir.Input] += n
 			continue
 		}
-		var taken []spot
+		taken = taken[:0]
 		inPlace := spot{-1, -1} // of a value that this one may share its bytes with
-		for _, o := range placed {
-			if !overlap(l, o) {
+		for i := range placed {
+			o := &placed[i]
+			if l.first > o.last || o.first > l.last {
 				continue
 			}
-			at := p.Values[o.value].Offset
-			s := spot{at, at + size(o)}
-			if inPlace.from < 0 && size(o) == size(l) && (takes(l, o) || takes(o, l)) {
-				inPlace = s
+			if inPlace.from < 0 && o.to-o.from == n && (takes(l, o.life) || takes(o.life, l)) {
+				inPlace = o.spot
 				continue
 			}
-			taken = append(taken, s)
+			taken = append(taken, o.spot)
 		}
-		v.Offset = lowest(taken, inPlace, base, size(l))
-		placed = append(placed, l)
-		high = max(high, v.Offset+size(l))
+		v.Offset = lowest(taken, inPlace, base, n)
+		placed = insert(placed, placement{spot{v.Offset, v.Offset + n}, l.first, l.last, l})
+		high = max(high, v.Offset+n)
 	}
 	return high
+}
+
+// placement is a life with its place; the times are copied for speed.
+type placement struct {
+	spot
+	first, last int
+	life        *life
+}
+
+// insert keeps the list sorted by offset.
+func insert(ps []placement, p placement) []placement {
+	at, _ := slices.BinarySearchFunc(ps, p, func(a, b placement) int { return cmp.Compare(a.from, b.from) })
+	return slices.Insert(ps, at, p)
 }
 
 // spot is a stretch of the arena.
 type spot struct{ from, to int64 }
 
-// lowest is the place for n bytes: exactly on the bytes of inPlace, where
+// lowest is the place for n bytes beside what is taken, sorted: exactly on the bytes of inPlace, where
 // nothing else lies there, else the lowest free one that shares none of them.
 // An op may write over its argument, but not beside its beginning.
 func lowest(taken []spot, inPlace spot, base, n int64) int64 {
@@ -257,9 +271,9 @@ func lowest(taken []spot, inPlace spot, base, n int64) int64 {
 		if free {
 			return inPlace.from
 		}
-		taken = append(taken, inPlace)
+		i, _ := slices.BinarySearchFunc(taken, inPlace, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
+		taken = slices.Insert(taken, i, inPlace)
 	}
-	slices.SortFunc(taken, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
 	at := base
 	for _, s := range taken {
 		if at+n <= s.from {
@@ -269,9 +283,6 @@ func lowest(taken []spot, inPlace spot, base, n int64) int64 {
 	}
 	return at
 }
-
-// overlap reports whether two lives share an op.
-func overlap(a, b *life) bool { return a.first <= b.last && b.first <= a.last }
 
 // takes reports whether late may lie exactly where early lies, which dies in
 // the op that makes it.

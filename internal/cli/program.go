@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 
 	"github.com/locorun/locorun/compiler"
+	"github.com/locorun/locorun/compiler/check"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl/diag"
 	"github.com/locorun/locorun/graphs/std"
@@ -24,6 +26,7 @@ type program struct {
 
 // text is a program's text with all it imports, by name.
 type text struct {
+	name  string
 	main  []byte
 	files map[string][]byte
 }
@@ -46,15 +49,16 @@ func (p *program) compile(env *Env, json bool) (*model.Net, *text, error) {
 
 // check is compile without any printing.
 func (p *program) check() (*model.Net, *text, diag.List, error) {
-	main, err := os.ReadFile(p.File)
+	main, err := readProgram(p.File)
 	if err != nil {
-		return nil, nil, nil, wrong{readable(err)}
+		return nil, nil, nil, wrong{err}
 	}
-	src := &text{main: main, files: map[string][]byte{p.File: main}}
+	src := &text{name: p.File, main: main, files: map[string][]byte{p.File: main}}
+	read := check.Files(filepath.Dir(p.File))
 	net, found := compiler.Compile(p.File, main, compiler.Options{
 		Defines: p.Define, Method: p.Method, Std: std.Files,
 		Read: func(path string) ([]byte, error) {
-			b, err := os.ReadFile(filepath.Join(filepath.Dir(p.File), path))
+			b, err := read(path)
 			if err == nil {
 				src.files[path] = b
 			}
@@ -62,6 +66,30 @@ func (p *program) check() (*model.Net, *text, diag.List, error) {
 		},
 	})
 	return net, src, found, nil
+}
+
+// maxProgram is one byte more than a program may have, so that the parser sees
+// that there is too much.
+const maxProgram = 1<<20 + 1
+
+// readProgram reads an ordinary file, and no more of it than is needed to
+// refuse it.
+func readProgram(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, readable(err)
+	case info.IsDir():
+		return nil, fmt.Errorf("%s: is a directory", name)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: is not an ordinary file", name)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, readable(err)
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxProgram))
 }
 
 // readable drops the system call from a file error.
@@ -85,6 +113,11 @@ func report(env *Env, found diag.List, src *text, json bool) error {
 	lookup := func(file string) []byte {
 		if t, ok := src.files[file]; ok {
 			return t
+		}
+		if rel, err := filepath.Rel(filepath.Dir(src.name), file); err == nil { // an imported file
+			if t, ok := src.files[filepath.ToSlash(rel)]; ok {
+				return t
+			}
 		}
 		t, _ := fs.ReadFile(std.Files, filepath.Base(file))
 		return t
