@@ -189,7 +189,11 @@ func (r *Run) lower(k int) (*ir.Program, error) {
 
 // Plan is what is known before the run.
 func (r *Run) Plan() *plan.Plan {
-	p := plan.Of(r.net, r.first, r.images.Len())
+	turns, err := lower.Turns(r.net, lower.Options{Depth: r.cfg.Depth, Recompute: r.cfg.Recompute})
+	if err != nil { // Prepare lowered the first; the turn that cannot be will say so
+		turns = []*ir.Program{r.first}
+	}
+	p := plan.Turns(r.net, turns, r.images.Len())
 	p.Memory.Loader = LoaderBytes(r.net, r.first, r.cfg.Workers)
 	p.Memory.Total += p.Memory.Loader
 	return p

@@ -90,6 +90,26 @@ func Train(net *model.Net, opt Options) (*ir.Program, error) {
 	return b.prog, nil
 }
 
+// Turns lowers all that a run trains: one program, or one per unit, in order,
+// where units train in turn. opt.Turn is not looked at.
+func Turns(net *model.Net, opt Options) ([]*ir.Program, error) {
+	opt.Turn = -1
+	if !net.Train.InTurn {
+		p, err := Train(net, opt)
+		return []*ir.Program{p}, err
+	}
+	var turns []*ir.Program
+	for k, u := range net.Units {
+		opt.Turn = k
+		p, err := Train(net, opt)
+		if err != nil {
+			return nil, fmt.Errorf("turn of unit %s: %w", u.Name, err)
+		}
+		turns = append(turns, p)
+	}
+	return turns, nil
+}
+
 // site is a stage or a decoder instance with what is lowered of it.
 type site struct {
 	name   string // "s1", "mid/proj"

@@ -36,6 +36,9 @@ type Plan struct {
 	Dropped int     `json:"images_dropped_per_epoch"`
 	FLOPs   int64   `json:"flops_per_batch"`
 	Ratio   float64 `json:"flops_over_forward_and_backward"` // against 3 forwards
+	Turns   int     `json:"turns"`                           // programs trained one after another
+
+	forward int64 // operations of a batch's forwards
 }
 
 // Stage is one row of the stage table. Counts are per picture.
@@ -102,6 +105,8 @@ func Of(net *model.Net, p *ir.Program, images int) *Plan {
 	pl.units(net, p)
 	pl.Memory = memoryOf(p)
 	pl.count(p)
+	pl.Turns = 1
+	pl.settle()
 	if images > 0 {
 		pl.Steps = images / p.Batch
 		pl.Dropped = images % p.Batch
@@ -141,10 +146,33 @@ func memoryOf(p *ir.Program) Memory {
 	}
 }
 
+// Turns makes the plan of units trained one after another: each stage and unit
+// as in its own turn, the operations of a batch of every turn, the memory of the
+// turn that takes most.
+func Turns(net *model.Net, turns []*ir.Program, images int) *Plan {
+	all := Of(net, turns[0], images)
+	for _, p := range turns[1:] {
+		one := Of(net, p, images)
+		for i, s := range one.Stages {
+			if s.Owner != "" {
+				all.Stages[i] = s
+			}
+		}
+		all.Units = append(all.Units, one.Units...)
+		if one.Memory.Total > all.Memory.Total {
+			all.Memory = one.Memory
+		}
+		all.FLOPs += one.FLOPs
+		all.forward += one.forward
+	}
+	all.Turns = len(turns)
+	all.settle()
+	return all
+}
+
 // stages fills the stage table.
 func (pl *Plan) stages(net *model.Net, p *ir.Program) {
 	pictures := int64(2 * p.Microbatch)
-	var total int64
 	for i, s := range net.Stages {
 		row := Stage{Name: s.Name, In: shape(s.In), Out: shape(s.Out)}
 		row.Parameters = parameters(p, s.Name)
@@ -166,13 +194,23 @@ func (pl *Plan) stages(net *model.Net, p *ir.Program) {
 			}
 		}
 		row.Trained = trainedBy(net, i)
-		total += row.MultiplyAdds
 		pl.Stages = append(pl.Stages, row)
+	}
+}
+
+// settle computes the shares and ratios of what has been counted.
+func (pl *Plan) settle() {
+	var total int64
+	for _, s := range pl.Stages {
+		total += s.MultiplyAdds
 	}
 	for i := range pl.Stages {
 		if total > 0 {
 			pl.Stages[i].Share = float64(pl.Stages[i].MultiplyAdds) / float64(total)
 		}
+	}
+	if pl.forward > 0 {
+		pl.Ratio = float64(pl.FLOPs) / float64(3*pl.forward)
 	}
 }
 
@@ -313,15 +351,12 @@ func waits(p *ir.Program, k int) []string {
 
 // count sums the operations of one batch.
 func (pl *Plan) count(p *ir.Program) {
-	var forward int64
 	for i := range p.Segments {
 		s := &p.Segments[i]
-		pl.FLOPs += flops(s) * int64(p.Micros)
+		n := flops(s) * int64(p.Micros)
+		pl.FLOPs += n
 		if s.Phase == ir.PhaseForward || s.Phase == ir.PhaseInfer {
-			forward += flops(s) * int64(p.Micros)
+			pl.forward += n
 		}
-	}
-	if forward > 0 {
-		pl.Ratio = float64(pl.FLOPs) / float64(3*forward)
 	}
 }

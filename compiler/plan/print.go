@@ -70,6 +70,9 @@ func (pl *Plan) printBatch(b *strings.Builder) {
 		fmt.Fprintf(b, ", in microbatches of %d", pl.Microbatch)
 	}
 	fmt.Fprintf(b, "; %s\n", pl.Norm)
+	if pl.Turns > 1 {
+		fmt.Fprintf(b, "units in turn: %d programs one after another, lower units frozen; operations are of all, memory is of the largest\n", pl.Turns)
+	}
 	if pl.Frames != "one" {
 		fmt.Fprintf(b, "losses over the batch: frames %s\n", pl.Frames)
 	}

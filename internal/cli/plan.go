@@ -86,12 +86,12 @@ func planOf(net *model.Net, m memoryFlags, images int) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := lower.Train(net, opt)
+	turns, err := lower.Turns(net, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", net.File, err)
 	}
-	pl := plan.Of(net, p, images)
-	pl.Memory.Loader = runtime.LoaderBytes(net, p, dataFlags{Workers: -1}.count())
+	pl := plan.Turns(net, turns, images)
+	pl.Memory.Loader = runtime.LoaderBytes(net, turns[0], dataFlags{Workers: -1}.count())
 	pl.Memory.Total += pl.Memory.Loader
 	return pl, nil
 }
