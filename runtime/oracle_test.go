@@ -197,10 +197,10 @@ func variants() map[string]func() *model.Net {
 func TestPipelineEqualsOracle(t *testing.T) {
 	for name, make := range variants() {
 		t.Run(name, func(t *testing.T) {
-			want := dump(oracle(t, make(), false))
 			if testing.Short() && name != "loco" && name != "three batch" {
 				t.SkipNow()
 			}
+			want := dump(oracle(t, make(), false))
 			batch := make().Units[0].Loss.Batch
 			for _, threads := range []int{1, 2, 4} {
 				for _, depth := range []int{1, 2, 8} {

@@ -189,9 +189,12 @@ func (r *Run) lower(k int) (*ir.Program, error) {
 
 // Plan is what is known before the run.
 func (r *Run) Plan() *plan.Plan {
-	turns, err := lower.Turns(r.net, lower.Options{Depth: r.cfg.Depth, Recompute: r.cfg.Recompute})
-	if err != nil { // Prepare lowered the first; the turn that cannot be will say so
-		turns = []*ir.Program{r.first}
+	turns := []*ir.Program{r.first}
+	if r.net.Train.InTurn {
+		// Where a later turn cannot be lowered, that turn will say so.
+		if all, err := lower.Turns(r.net, lower.Options{Depth: r.cfg.Depth, Recompute: r.cfg.Recompute}); err == nil {
+			turns = all
+		}
 	}
 	p := plan.Turns(r.net, turns, r.images.Len())
 	p.Memory.Loader = LoaderBytes(r.net, r.first, r.cfg.Workers)
