@@ -38,7 +38,8 @@ compiler/plan       compiler/ir compiler/model compiler/op
 
 graphs              compiler/ir compiler/op dsl/diag graphs/device github.com/chewxy/hm gorgonia.org/gorgonia gorgonia.org/tensor
 graphs/device       compiler/op
-graphs/cpu          compiler/op graphs/device golang.org/x/sys
+graphs/cpu          compiler/op graphs/cpu/vector graphs/device golang.org/x/sys
+graphs/cpu/vector   golang.org/x/sys
 graphs/conformance  compiler/op graphs/device
 graphs/std
 

@@ -36,11 +36,14 @@ type Options struct {
 	// Workers is the number of tiles computed at the same time; 0 means one
 	// per processor Go may use. It changes no byte of any result.
 	Workers int
+	// Tier is the set of kernels; the zero Tier is the fastest.
+	Tier Tier
 }
 
 // Backend runs ops on the processor. Its methods may be called from several
 // goroutines.
 type Backend struct {
+	tier    Tier
 	pool    *pool
 	kernels [len(op.Rows)]kernel
 	counted atomic.Int64
@@ -64,15 +67,20 @@ func New(o Options) *Backend {
 	if workers < 1 {
 		workers = runtime.GOMAXPROCS(0)
 	}
+	tier := o.Tier
+	if tier.name == "" {
+		tier = Tiers()[0]
+	}
 	return &Backend{
+		tier:    tier,
 		pool:    newPool(workers),
-		kernels: portable(),
+		kernels: tier.kernels(),
 		buffers: map[*Buffer]struct{}{},
 	}
 }
 
-// Name is "cpu/portable".
-func (b *Backend) Name() string { return "cpu/portable" }
+// Name is "cpu/" and the tier's name.
+func (b *Backend) Name() string { return "cpu/" + b.tier.name }
 
 // Counted is the number of floating-point operations of convolutions and dense
 // products dispatched so far: two per multiply-add, counted tile by tile, taps

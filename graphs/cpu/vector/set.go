@@ -1,0 +1,88 @@
+package vector
+
+import "unsafe"
+
+// Set is the kernels of one instruction set.
+type Set struct {
+	// Name is the tier's name: "avx512" or "avx2".
+	Name string
+	// Lanes is the number of float32 elements of a vector.
+	Lanes int
+	// ConvWidth is the widest segment of Conv, OuterHeight the most rows of
+	// Outer by number of vectors.
+	ConvWidth   int
+	OuterHeight [3]int
+	// Conv are convolution tiles by segments, width and vectors of channels;
+	// nil where there is none. Each takes a *ConvTile.
+	Conv [5][8][3]func(*byte)
+	// Outer are sums of outer products by height and vectors. Each takes an
+	// *OuterTile.
+	Outer [15][3]func(*byte)
+	// Peak does rounds of multiply-adds, PeakOps operations each.
+	Peak    func(rounds int)
+	PeakOps int
+}
+
+// Mask says which elements of a last vector exist. The first word serves
+// AVX-512, the others AVX2.
+type Mask struct {
+	bits uint64
+	sign [8]int32
+}
+
+// MaskOf is the mask of n elements, 1 to lanes.
+func MaskOf(n int) Mask {
+	m := Mask{bits: 1<<n - 1}
+	for i := range min(n, len(m.sign)) {
+		m.sign[i] = -1
+	}
+	return m
+}
+
+// Segment is a run of neighbouring output pixels of a convolution: the byte
+// offset of the first one's input and of its output.
+type Segment struct{ In, Out int }
+
+// ConvTile is the work of a Conv kernel: for each group of segments of the
+// list, for each pixel p of a segment and each channel k of the tile,
+//
+//	c[p][k] (+)= start[k] + sum over rows r, elements e of a[r][p][e] * b[r][e][k]
+//
+// Steps are in bytes. b is dense, [Rows][Depth][vectors*lanes].
+type ConvTile struct {
+	Groups    int      // of segments, at least 1
+	List      *Segment // Groups times the kernel's segments
+	A, B, C   unsafe.Pointer
+	Rows      int // of the window, at least 1
+	Depth     int // elements of a row, at least 1
+	RowStep   int // from a row of the window to the next
+	PixelStep int // from a pixel's input to its neighbour's
+	OutStep   int // from a pixel's output to its neighbour's
+	Add       int // 1 adds to c
+	Start     unsafe.Pointer
+	Mask      Mask // of the last vector of channels
+}
+
+// Run runs a Conv kernel.
+func (t *ConvTile) Run(kernel func(*byte)) { kernel((*byte)(unsafe.Pointer(t))) }
+
+// OuterTile is the work of an Outer kernel:
+//
+//	c[i][j] (+)= sum over pictures, rows, columns of a[i] * b[j]
+//
+// a and b move by Step with the column, Row with the row, Picture with the
+// picture, in bytes. Height elements of a and all elements of b are read.
+type OuterTile struct {
+	Cols, Rows, Pictures int // at least 1 each
+	A                    unsafe.Pointer
+	AStep, ARow, APict   int
+	B                    unsafe.Pointer
+	BStep, BRow, BPict   int
+	C                    unsafe.Pointer
+	CStep                int // from a row of c to the next
+	Add                  int // 1 adds to c
+	Mask                 Mask
+}
+
+// Run runs an Outer kernel.
+func (t *OuterTile) Run(kernel func(*byte)) { kernel((*byte)(unsafe.Pointer(t))) }
