@@ -152,45 +152,78 @@ func (w *sweep) product(o ir.Op, x, dy ir.ValueID) {
 	w.give(o, x, op.ConvInput, a, ids(dy, o.In[1]))
 }
 
-// norm emits the gradient of a norm, and of the convolution fused before it.
+// norm emits the gradient of a norm, with that of the convolution fused before
+// it.
 func (w *sweep) norm(o ir.Op, dy ir.ValueID) {
-	fused := o.Code == op.ConvNorm
-	x, first, a := o.In[0], 1, o.Attr
-	if fused {
-		x, first = o.Out[0], 2
-		a.Groups = a.NormGroups
-	}
-	a = op.Attr{Groups: a.Groups, Mode: a.Mode, ReLU: a.ReLU, Residual: a.Residual, Eps: a.Eps, Weights: w.weights}
-	y := o.Out[mapPort(o)]
-	mask := ir.None
-	if a.ReLU {
-		mask = y
-	}
-	port := mapPort(o)
-	in := ids(dy, x, mask, o.In[first], o.Out[port+1], o.Out[port+2])
-	residual := o.In[len(o.In)-1]
-	dx, dres := w.fresh(o, x, "dx"), ir.None
-	if a.Residual && w.needs[residual] && a.ReLU {
+	residual, dres := o.In[len(o.In)-1], ir.None
+	wanted := o.Attr.Residual && w.needs[residual]
+	switch {
+	case wanted && o.Attr.ReLU:
 		dres = w.fresh(o, residual, "dres")
+	case wanted:
+		w.add(o, residual, dy) // without a relu the addition passes the gradient on as it is
 	}
-	out := ids(dx, dres, ir.None, ir.None)
-	if w.weights {
-		out[2], out[3] = w.gradOf(o.In[first]), w.gradOf(o.In[first+1])
+	if o.Code == op.ConvNorm {
+		w.convNormGrad(o, dy, dres)
+	} else {
+		w.normGrad(o, dy, dres)
 	}
-	w.emit(o, op.NormGrad, a, in, out)
-	if a.Residual && w.needs[residual] {
-		if dres == ir.None {
-			dres = dy // without a relu the addition passes the gradient on as it is
-		}
+	if dres != ir.None {
 		w.add(o, residual, dres)
 	}
-	if fused {
-		conv := o
-		conv.Attr.Groups, conv.Attr.Bias = o.Attr.Groups, false
-		w.product(conv, o.In[0], dx)
-		return
+}
+
+// normGrad emits the gradient of a norm that stands alone.
+func (w *sweep) normGrad(o ir.Op, dy, dres ir.ValueID) {
+	a := op.Attr{
+		Groups: o.Attr.Groups, Mode: o.Attr.Mode, ReLU: o.Attr.ReLU, Residual: o.Attr.Residual,
+		Eps: o.Attr.Eps, Weights: w.weights,
 	}
+	x, dx := o.In[0], w.fresh(o, o.In[0], "dx")
+	out := append(ids(dx, dres), w.normWeights(o, 1)...)
+	w.emit(o, op.NormGrad, a, w.normArgs(o, dy, x, 1), out)
 	w.add(o, x, dx)
+}
+
+// convNormGrad emits the gradient of a convolution with its norm. A gradient
+// of its input that is there already goes in and comes out in the sum.
+func (w *sweep) convNormGrad(o ir.Op, dy, dres ir.ValueID) {
+	a := w.mapAttr(o)
+	a.StatMomentum, a.Weights = 0, w.weights
+	x, dx, more, dw := o.In[0], ir.None, ir.None, ir.None
+	if w.needs[x] {
+		dx = w.fresh(o, x, "dx")
+		if have, ok := w.grads[x]; ok {
+			more = have
+		}
+		w.grads[x] = dx
+	}
+	out := append(ids(dx, dres), w.normWeights(o, 2)...)
+	if w.weights {
+		dw = w.gradOf(o.In[1])
+	}
+	in := append(w.normArgs(o, dy, o.Out[0], 2), x, o.In[1], more)
+	w.emit(o, op.ConvNormGrad, a, in, append(out, dw))
+}
+
+// normArgs are the arguments that a norm of x gives its gradient op: what made
+// y is there where a relu masks the gradient; scale is the norm's argument
+// number first.
+func (w *sweep) normArgs(o ir.Op, dy, x ir.ValueID, first int) []ir.ValueID {
+	port, y := mapPort(o), ir.None
+	if o.Attr.ReLU {
+		y = o.Out[port]
+	}
+	return ids(dy, x, y, o.In[first], o.Out[port+1], o.Out[port+2])
+}
+
+// normWeights are the gradients of scale and shift, where the sweep makes
+// them.
+func (w *sweep) normWeights(o ir.Op, first int) []ir.ValueID {
+	if !w.weights {
+		return ids(ir.None, ir.None)
+	}
+	return ids(w.gradOf(o.In[first]), w.gradOf(o.In[first+1]))
 }
 
 // give emits an op that makes the gradient of x, where it is needed, and adds

@@ -37,6 +37,7 @@ const (
 	ConvInput
 	ConvWeight
 	NormGrad
+	ConvNormGrad // NormGrad, ConvInput and ConvWeight in one
 	ReLUGrad
 	PoolMaxGrad
 	PoolMeanGrad
@@ -85,15 +86,15 @@ const (
 type Attr struct {
 	KH, KW, Stride, Pad int      // Conv*, Pool*: window
 	Groups              int      // Conv*, Shuffle; Norm, NormGrad: 0 is batch normalisation
-	NormGroups          int      // ConvNorm: groups of its norm
+	NormGroups          int      // ConvNorm, ConvNormGrad: groups of its norm
 	Bias                bool     // Conv, Dense and their Weight ops: a bias is there
-	Mode                NormMode // Norm, ConvNorm, NormGrad
-	ReLU                bool     // Norm, ConvNorm, NormGrad: a relu is fused
-	Residual            bool     // Norm, ConvNorm, NormGrad: a residual is added before the relu
+	Mode                NormMode // Norm, ConvNorm and their gradients
+	ReLU                bool     // Norm, ConvNorm and their gradients: a relu is fused
+	Residual            bool     // Norm, ConvNorm and their gradients: a residual is added before the relu
 	Eps                 float64  // Norm*, LARS, AdamW
 	StatMomentum        float64  // Norm, ConvNorm: of the running statistics
 	H, W                int      // Resize; *Grad: height and width of the input map
-	Weights             bool     // NormGrad: also scale and shift gradients
+	Weights             bool     // NormGrad, ConvNormGrad: also the weights' gradients
 	Temperature         float64  // NTXent
 	Scale               float64  // NTXent: weight of this loss; Pull: the penalty
 	Momentum, Decay     float64  // SGD, LARS; AdamW: decay

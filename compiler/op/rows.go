@@ -22,8 +22,8 @@ type Row struct {
 	// Shape gives the results' shapes from the arguments' (nil for an absent
 	// one), or an error that says what does not fit.
 	Shape func(a Attr, in [][]int) ([][]int, error)
-	// MultiplyAdds counts them from the arguments' and results' shapes; nil
-	// where the op is neither a convolution nor a dense product. An op's FLOPs
+	// MultiplyAdds counts them from the arguments' and results' shapes, which
+	// are nil for an absent one; the function is nil where the op is neither a convolution nor a dense product. An op's FLOPs
 	// are twice its multiply-adds.
 	MultiplyAdds func(a Attr, in, out [][]int) int64
 	// Grad names the ops that make its gradients, for the documentation and
@@ -47,7 +47,7 @@ var Rows = [numCodes]Row{
 	},
 	ConvNorm: {
 		Name: "conv_norm", In: args("x", "w", "scale", "shift", "mean?", "var?", "residual?"), Out: args("z", "y", "saved_mean?", "saved_invstd?"),
-		Shape: convNormShape, MultiplyAdds: convMACs, Grad: []Code{NormGrad, ConvInput, ConvWeight},
+		Shape: convNormShape, MultiplyAdds: convMACs, Grad: []Code{ConvNormGrad},
 		Doc: "z = conv(x, w) without bias, y = norm(z) as in conv and norm",
 	},
 	ReLU: {
@@ -105,6 +105,11 @@ var Rows = [numCodes]Row{
 	NormGrad: {
 		Name: "norm_grad", In: args("dy", "x", "y?", "scale", "saved_mean", "saved_invstd"), Out: args("dx", "dresidual?", "dscale?+", "dshift?+"), Shape: normGradShape,
 		Doc: "gradients of norm: x is its input, y its output where a relu is fused; dresidual is dy behind the relu's mask; scale and shift gradients are added where Weights is set",
+	},
+	ConvNormGrad: {
+		Name: "conv_norm_grad", In: args("dy", "z", "y?", "scale", "saved_mean", "saved_invstd", "x", "w", "more?"), Out: args("dx?", "dresidual?", "dscale?+", "dshift?+", "dw?+"),
+		Shape: convNormGradShape, MultiplyAdds: convNormGradMACs,
+		Doc: "gradients of conv_norm, those present: dz, dresidual, dscale and dshift as norm_grad makes them of dy, z and y, dx = conv_input(dz, w) (+ more, a gradient of x that is there already), dw += conv_weight(x, dz); dz is no result, so that it need not leave the cache; dscale, dshift and dw are there where Weights is set",
 	},
 	ReLUGrad: {
 		Name: "relu_grad", In: args("dy", "y"), Out: args("dx"), Shape: sameBoth,

@@ -167,6 +167,26 @@ func normGradShape(a Attr, in [][]int) ([][]int, error) {
 	return [][]int{in[0], in[0], c, c}, nil
 }
 
+func convNormGradShape(a Attr, in [][]int) ([][]int, error) {
+	dy, z, x, w, more := in[0], in[1], in[6], in[7], in[8]
+	want, err := convShape(a.conv(), [][]int{x, w})
+	switch {
+	case err != nil:
+		return nil, err
+	case !slices.Equal(z, want[0]):
+		return nil, fmt.Errorf("map %v is not the convolution's %v", z, want[0])
+	case x[1] != a.H || x[2] != a.W:
+		return nil, fmt.Errorf("input %v is not a map of %dx%d", x, a.H, a.W)
+	case more != nil && !slices.Equal(more, x):
+		return nil, fmt.Errorf("gradient %v does not fit input %v", more, x)
+	}
+	n, err := normGradShape(a.norm(), [][]int{dy, z})
+	if err != nil {
+		return nil, err
+	}
+	return [][]int{x, n[1], n[2], n[3], w}, nil
+}
+
 func gradMapShape(a Attr, in [][]int) ([][]int, error) {
 	return [][]int{{in[0][0], a.H, a.W, in[0][3]}}, nil
 }
@@ -194,6 +214,18 @@ func convInputMACs(_ Attr, in, _ [][]int) int64 {
 
 func convWeightMACs(_ Attr, in, out [][]int) int64 {
 	return product(in[1]) * product(out[0][1:])
+}
+
+// convNormGradMACs: the input gradient and the weight gradient, where each is
+// made.
+func convNormGradMACs(_ Attr, in, out [][]int) int64 {
+	one, n := product(in[1])*product(in[7][1:]), int64(0)
+	for _, made := range [][]int{out[0], out[4]} {
+		if made != nil {
+			n += one
+		}
+	}
+	return n
 }
 
 func denseMACs(_ Attr, in, _ [][]int) int64 {

@@ -222,8 +222,9 @@ func (ps *Passes) add(seg *ir.Segment) {
 	case ir.PhaseSweep:
 		input, weights := false, false
 		for _, o := range seg.Ops {
-			input = input || o.Code == op.ConvInput || o.Code == op.DenseInput
-			weights = weights || o.Code == op.ConvWeight || o.Code == op.DenseWeight
+			fused := o.Code == op.ConvNormGrad
+			input = input || o.Code == op.ConvInput || o.Code == op.DenseInput || fused && o.Out[0] != ir.None
+			weights = weights || o.Code == op.ConvWeight || o.Code == op.DenseWeight || fused && o.Attr.Weights
 		}
 		if weights {
 			ps.Weights++

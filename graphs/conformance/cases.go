@@ -26,6 +26,7 @@ var makers = [len(op.Rows)]func(r *random, i int) *problem{
 	op.ConvInput:    makeConvInput,
 	op.ConvWeight:   makeConvWeight,
 	op.NormGrad:     makeNormGrad,
+	op.ConvNormGrad: makeConvNormGrad,
 	op.ReLUGrad:     makePair,
 	op.PoolMaxGrad:  makePoolMaxGrad,
 	op.PoolMeanGrad: makePoolGrad,
@@ -91,6 +92,10 @@ func (p *problem) has(arg op.Arg, r *random) bool {
 		return p.attr.Bias
 	case "dscale", "dshift":
 		return p.attr.Weights
+	case "dw":
+		return !arg.Optional || p.attr.Weights
+	case "dx":
+		return !arg.Optional || !p.attr.Weights || p.in[8] != nil || r.yes()
 	}
 	return !arg.Optional || r.between(0, 4) > 0
 }
@@ -215,6 +220,48 @@ func makeNormGrad(r *random, i int) *problem {
 	}
 	p.in = list(r.array(x...), r.array(x...), r.maybe(p.attr.ReLU, x...), r.array(x[3]), r.array(saved...), r.positive(saved...))
 	return p
+}
+
+// makeConvNormGrad: every third case is one of convNormKinds.
+func makeConvNormGrad(r *random, i int) *problem {
+	a, x, w := r.convCase(i)
+	if i%3 == 2 {
+		a, x, w = r.convNormKind(i / 3)
+	}
+	p := &problem{attr: a}
+	p.attr.NormGroups = r.normAttr(&p.attr, i, w[0])
+	if i%3 == 2 && i%2 == 0 {
+		p.attr.NormGroups = 0
+	}
+	p.attr.Mode, p.attr.StatMomentum = op.NormMode(i%2), 0
+	p.attr.H, p.attr.W, p.attr.Weights = x[1], x[2], r.yes()
+	y := r.convOut(a, x, w)
+	saved := []int{y[3]}
+	if p.attr.NormGroups > 0 {
+		saved = []int{y[0], p.attr.NormGroups}
+	}
+	p.in = list(r.array(y...), r.array(y...), r.maybe(p.attr.ReLU, y...), r.array(y[3]), r.array(saved...), r.positive(saved...),
+		r.array(x...), r.array(w...), r.maybe(r.yes(), x...))
+	return p
+}
+
+// convNormKinds are convolutions as residual networks have them.
+var convNormKinds = []op.Attr{
+	{KH: 3, KW: 3, Stride: 1, Pad: 1, Groups: 1},
+	{KH: 1, KW: 1, Stride: 1, Groups: 1},
+	{KH: 7, KW: 7, Stride: 2, Pad: 3, Groups: 1},
+	{KH: 3, KW: 3, Stride: 2, Pad: 1, Groups: 1},
+	{KH: 1, KW: 1, Stride: 2, Groups: 1},
+	{KH: 3, KW: 3, Stride: 1, Pad: 1, Groups: 4},
+}
+
+// convNormKind is a convolution of some kind with channels that fill more than
+// a vector and leave some over.
+func (r *random) convNormKind(kind int) (a op.Attr, x, w []int) {
+	a = convNormKinds[kind%len(convNormKinds)]
+	cg, kg := r.between(3, 40)/a.Groups+1, r.between(17, 40)/a.Groups+1
+	x = []int{r.between(1, 3), r.between(7, 13), r.between(7, 13), cg * a.Groups}
+	return a, x, []int{kg * a.Groups, a.KH, a.KW, cg}
 }
 
 func makePair(r *random, i int) *problem {

@@ -130,19 +130,21 @@ func normBackward(c calls, p *problem, dy []*array) ([]*array, error) {
 	return c.normGrads(p.attr, dy[0], p.in[0], p.out[0], p.in[1], p.out[1:])
 }
 
+// convNormBackward asks for all results at once, with a gradient of x that is
+// there already: what is left when that is taken away is the gradient itself.
 func convNormBackward(c calls, p *problem, dy []*array) ([]*array, error) {
-	a := p.attr
-	a.Groups = a.NormGroups
-	norm, err := c.normGrads(a, dy[1], p.out[0], p.out[1], p.in[2], p.out[2:])
+	a, x, w, z, scale := p.mapAttr(), p.in[0], p.in[1], p.out[0], p.in[2]
+	a.Weights, a.StatMomentum = true, 0
+	more := x // any numbers will do
+	in := append(append(list(dy[1], z, p.out[1], scale), p.out[2:]...), x, w, more)
+	out, err := c.run(op.ConvNormGrad, a, in, x, residualLike(a, z), scale, scale, w)
 	if err != nil {
 		return nil, err
 	}
-	conv := &problem{attr: p.attr, in: append(append([]*array{}, p.in[:2]...), nil)}
-	products, err := c.product(conv, op.ConvInput, op.ConvWeight, norm[0])
-	if err != nil {
-		return nil, err
+	for i, v := range more.v {
+		out[0].v[i] -= v
 	}
-	return append(products[:2:2], norm[1:]...), nil
+	return list(out[0], out[4], out[2], out[3], nil, nil, out[1]), nil
 }
 
 // smoothProblem is a small case of an op without a kink nearby.

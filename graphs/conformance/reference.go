@@ -27,6 +27,7 @@ var references = [len(op.Rows)]func(p *problem){
 	op.ConvInput:    func(p *problem) { refConvInput(p.attr, p.in[0], p.in[1], p.out[0]) },
 	op.ConvWeight:   func(p *problem) { refConvWeight(p.attr, p.in[0], p.in[1], p.out[0], p.out[1]) },
 	op.NormGrad:     refNormGrad,
+	op.ConvNormGrad: refConvNormGrad,
 	op.ReLUGrad:     refReLUGrad,
 	op.PoolMaxGrad:  refPoolMaxGrad,
 	op.PoolMeanGrad: refPoolMeanGrad,
@@ -212,6 +213,26 @@ func refNormGrad(p *problem) {
 			}
 		}
 	})
+}
+
+// refConvNormGrad composes the references of the three ops, with dz in between.
+func refConvNormGrad(p *problem) {
+	dz := newArray(op.F64, p.in[1].shape...)
+	norm := &problem{attr: p.attr, in: p.in[:6], out: append(list(dz), p.out[1:4]...)}
+	norm.attr.Groups = p.attr.NormGroups
+	refNormGrad(norm)
+	x, w, more, dx, dw := p.in[6], p.in[7], p.in[8], p.out[0], p.out[4]
+	if dw != nil {
+		refConvWeight(p.attr, x, dz, dw, nil)
+	}
+	if dx != nil {
+		refConvInput(p.attr, dz, w, dx)
+	}
+	if more != nil {
+		for i, v := range more.v {
+			dx.v[i] += v
+		}
+	}
 }
 
 func refReLUGrad(p *problem) {

@@ -83,7 +83,7 @@ func (r *run) dtype(row *op.Row) (op.Dtype, error) {
 // checkAttr refuses settings no kernel can take.
 func checkAttr(c op.Code, a op.Attr) error {
 	switch c {
-	case op.Conv, op.ConvNorm, op.ConvInput, op.ConvWeight, op.PoolMax, op.PoolMean, op.PoolMaxGrad, op.PoolMeanGrad:
+	case op.Conv, op.ConvNorm, op.ConvInput, op.ConvWeight, op.ConvNormGrad, op.PoolMax, op.PoolMean, op.PoolMaxGrad, op.PoolMeanGrad:
 		if a.KH < 1 || a.KW < 1 || a.Stride < 1 || a.Pad < 0 {
 			return fmt.Errorf("window %dx%d with stride %d and padding %d", a.KH, a.KW, a.Stride, a.Pad)
 		}
@@ -93,7 +93,7 @@ func checkAttr(c op.Code, a op.Attr) error {
 		return fmt.Errorf("padding %d leaves windows %dx%d without a pixel", a.Pad, a.KH, a.KW)
 	case a.Groups < 0 || a.NormGroups < 0:
 		return fmt.Errorf("%d groups", min(a.Groups, a.NormGroups))
-	case c == op.NormGrad && a.Mode == op.NormRunning && a.Groups == 0:
+	case a.Mode == op.NormRunning && (c == op.NormGrad && a.Groups == 0 || c == op.ConvNormGrad && a.NormGroups == 0):
 		return errors.New("running statistics have no gradient here")
 	case c == op.NTXent && !(a.Temperature > 0):
 		return fmt.Errorf("temperature %g is not above 0", a.Temperature)
@@ -178,7 +178,9 @@ func (r *run) checkRest(row *op.Row) error {
 	case op.ConvNorm:
 		return r.checkNorm(a.NormGroups, in[1][0], in[2:])
 	case op.NormGrad:
-		return r.checkNormGrad()
+		return r.checkNormGrad(a.Groups)
+	case op.ConvNormGrad:
+		return r.checkConvNormGrad()
 	case op.ConvInput:
 		return checkConv(a, out[0], in[1], in[0])
 	case op.ConvWeight:
@@ -216,15 +218,16 @@ func (r *run) checkNorm(groups, c int, rest [][]int) error {
 		agrees("residual", rest[4], a.Residual))
 }
 
-func (r *run) checkNormGrad() error {
+// checkNormGrad checks what norm_grad and conv_norm_grad have in common.
+func (r *run) checkNormGrad(groups int) error {
 	a, in := r.attr, r.in
 	x := in[1]
 	saved := []int{x[3]}
-	if a.Groups > 0 {
-		if x[3]%a.Groups != 0 {
-			return fmt.Errorf("%d channels do not split into %d groups", x[3], a.Groups)
+	if groups > 0 {
+		if x[3]%groups != 0 {
+			return fmt.Errorf("%d channels do not split into %d groups", x[3], groups)
 		}
-		saved = []int{x[0], a.Groups}
+		saved = []int{x[0], groups}
 	}
 	if a.ReLU && in[2] == nil {
 		return errors.New("argument y is missing where a relu is fused")
@@ -234,6 +237,16 @@ func (r *run) checkNormGrad() error {
 	}
 	return cmp.Or(fits("y", in[2], x...), fits("scale", in[3], x[3]),
 		fits("saved_mean", in[4], saved...), fits("saved_invstd", in[5], saved...))
+}
+
+func (r *run) checkConvNormGrad() error {
+	weights := r.attr.Weights
+	if r.in[8] != nil && r.out[0] == nil {
+		return errors.New("argument more is there although there is no result dx to add it to")
+	}
+	return cmp.Or(
+		agrees("dscale", r.out[2], weights), agrees("dshift", r.out[3], weights), agrees("dw", r.out[4], weights),
+		r.checkNormGrad(r.attr.NormGroups))
 }
 
 // checkConv: a convolution of x with w gives y.

@@ -78,7 +78,11 @@ func convolveTile[T float](g geometry, ws *workspace, x, w, bias, y []T, p0, p1,
 // convInput is the kernel of ConvInput and DenseInput.
 func convInput[T float](r *run) error {
 	g := newGeometry(r.attr, r.out[0], r.in[1], r.in[0])
-	dy, w, dx := input[T](r, 0), input[T](r, 1), output[T](r, 0)
+	return inputGradient(r, g, input[T](r, 0), input[T](r, 1), output[T](r, 0))
+}
+
+// inputGradient writes the gradient dx of a convolution's input.
+func inputGradient[T float](r *run, g geometry, dy, w, dx []T) error {
 	if g.depthwise() {
 		return convInputDepthwise(r, g, dy, w, dx)
 	}

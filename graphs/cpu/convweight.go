@@ -42,12 +42,17 @@ type weightTask[T float] struct {
 // convWeight is the kernel of ConvWeight and DenseWeight.
 func convWeight[T float](r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
-	x, dy, dw, dbias := input[T](r, 0), input[T](r, 1), output[T](r, 0), output[T](r, 1)
+	dy := input[T](r, 1)
+	if err := weightGradient(r, g, input[T](r, 0), dy, output[T](r, 0)); err != nil {
+		return err
+	}
+	return biasGrad(r, g, dy, output[T](r, 1))
+}
+
+// weightGradient adds the gradient of a convolution's weights to dw.
+func weightGradient[T float](r *run, g geometry, x, dy, dw []T) error {
 	if g.depthwise() {
-		if err := convWeightDepthwise(r, g, x, dy, dw); err != nil {
-			return err
-		}
-		return biasGrad(r, g, dy, dbias)
+		return convWeightDepthwise(r, g, x, dy, dw)
 	}
 	t := g.weightGrid()
 	size := len(dw)
@@ -62,15 +67,10 @@ func convWeight[T float](r *run) error {
 		}
 		return task.set(ws, partial[segment*size:][:size])
 	})
-	if err != nil {
+	if err != nil || partial == nil {
 		return err
 	}
-	if partial != nil {
-		if err := addPartials(r, dw, partial, t.segments); err != nil {
-			return err
-		}
-	}
-	return biasGrad(r, g, dy, dbias)
+	return addPartials(r, dw, partial, t.segments)
 }
 
 func newWeightTask[T float](g geometry, t weightGrid, tile int, x, dy []T) (task weightTask[T], segment int) {

@@ -32,6 +32,11 @@ func normGrad[T float](r *run) error {
 	if r.attr.Weights {
 		t.dscale, t.dshift = output[T](r, 2), output[T](r, 3)
 	}
+	return t.run()
+}
+
+// run writes the gradients. Of the shared scratch it uses slotA and slotB.
+func (t normGradTask[T]) run() error {
 	if t.groups > 0 {
 		return t.group()
 	}

@@ -23,6 +23,7 @@ func portable() [len(op.Rows)]kernel {
 		op.ConvInput:    {convInput[float32], convInput[float64]},
 		op.ConvWeight:   {convWeight[float32], convWeight[float64]},
 		op.NormGrad:     {normGrad[float32], normGrad[float64]},
+		op.ConvNormGrad: {convNormGrad[float32], convNormGrad[float64]},
 		op.ReLUGrad:     {reluGrad[float32], reluGrad[float64]},
 		op.PoolMaxGrad:  {poolMaxGrad[float32], poolMaxGrad[float64]},
 		op.PoolMeanGrad: {poolMeanGrad[float32], poolMeanGrad[float64]},
