@@ -30,6 +30,13 @@ func count(t *testing.T, m *machine, layer string) passes {
 			p.input++
 		case op.ConvWeight:
 			p.weight++
+		case op.ConvNormGrad:
+			if r.op.Out[0] != ir.None {
+				p.input++
+			}
+			if r.op.Out[4] != ir.None {
+				p.weight++
+			}
 		}
 		per[r.micro] = p
 	}
