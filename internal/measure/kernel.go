@@ -1,0 +1,242 @@
+package measure
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/device"
+	"github.com/locorun/locorun/runtime/rng"
+)
+
+// Kernel is one call of the op table to be timed. Its results follow from the
+// op's shape rule; optional ones are there where the settings have a use for
+// them.
+type Kernel struct {
+	Code op.Code
+	Attr op.Attr
+	In   [][]int // shapes in the row's order; nil for an absent argument
+	Name string  // of the shape, for people
+}
+
+// Timing is how long a kernel took.
+type Timing struct {
+	Seconds Summary
+	FLOPs   int64   // floating-point operations of a call; 0: not counted
+	Bytes   int64   // that a call reads and writes, each argument and result once
+	Peak    float64 // FLOP/s, the higher of before and after; 0: not known
+}
+
+// Limits say how long a kernel is timed.
+type Limits struct {
+	Time    time.Duration  // repeats begin within it
+	Repeats int            // but this many at least
+	Peak    func() float64 // FLOP/s that the backend can reach now; nil: not known
+}
+
+// Time times calls of a kernel after one that does not count.
+func Time(b device.Backend, k Kernel, l Limits) (Timing, error) {
+	r, err := prepare(b, k)
+	defer r.free()
+	if err != nil {
+		return Timing{}, fmt.Errorf("%v of %s: %w", k.Code, k.Name, err)
+	}
+	t := Timing{FLOPs: k.flops(r.call), Bytes: traffic(r.call)}
+	seconds, err := r.repeat(l, &t.Peak)
+	if err != nil {
+		return t, fmt.Errorf("%v of %s: %w", k.Code, k.Name, err)
+	}
+	t.Seconds = Summarise(seconds)
+	return t, nil
+}
+
+// flops counts the operations of a call: those of the op table, or of NT-Xent's
+// two products, the rows' similarities and the gradient through them.
+func (k Kernel) flops(c *device.Call) int64 {
+	shapes := func(ts []device.Tensor) (s [][]int) {
+		for _, t := range ts {
+			s = append(s, t.Shape)
+		}
+		return s
+	}
+	if count := op.Rows[k.Code].MultiplyAdds; count != nil {
+		return 2 * count(k.Attr, shapes(c.In), shapes(c.Out))
+	}
+	if k.Code == op.NTXent {
+		rows, width := int64(k.In[0][0]), int64(k.In[0][3])
+		return 2 * 2 * rows * rows * width
+	}
+	return 0
+}
+
+// traffic is the bytes of a call's arguments and results.
+func traffic(c *device.Call) (n int64) {
+	for _, ts := range [][]device.Tensor{c.In, c.Out} {
+		for _, t := range ts {
+			if t.Buffer != nil {
+				n += t.Bytes()
+			}
+		}
+	}
+	return n
+}
+
+// rig is a kernel's operands in a backend's memory.
+type rig struct {
+	b       device.Backend
+	call    *device.Call
+	buffers []device.Buffer
+	pattern []byte // numbers to fill operands with
+}
+
+// prepare makes the operands; what has been made is in the rig even with an
+// error.
+func prepare(b device.Backend, k Kernel) (*rig, error) {
+	r := &rig{b: b, pattern: noise(), call: &device.Call{Code: k.Code, Attr: k.Attr, LR: 1e-3, Step: 1}}
+	row := op.Rows[k.Code]
+	for i, shape := range k.In {
+		t, err := r.argument(k, row.In[min(i, len(row.In)-1)].Name, shape)
+		if err != nil {
+			return r, err
+		}
+		r.call.In = append(r.call.In, t)
+	}
+	if k.Code == op.SGD || k.Code == op.LARS || k.Code == op.AdamW {
+		r.call.Out = r.call.In // in place
+		return r, nil
+	}
+	want, err := row.Shape(k.Attr, k.In)
+	if err != nil {
+		return r, err
+	}
+	for i, arg := range row.Out {
+		t, err := r.result(k, arg.Name, want[i])
+		if err != nil {
+			return r, err
+		}
+		r.call.Out = append(r.call.Out, t)
+	}
+	return r, nil
+}
+
+// argument makes an argument; its contents are fit for its name.
+func (r *rig) argument(k Kernel, name string, shape []int) (device.Tensor, error) {
+	switch {
+	case shape == nil:
+		return device.Tensor{}, nil
+	case name == "index":
+		return r.winners(k, shape)
+	}
+	t, err := r.alloc(shape, op.F32)
+	if err != nil {
+		return t, err
+	}
+	return t, r.fill(t, name == "var" || name == "saved_invstd" || name == "v")
+}
+
+// winners is the index of a max pool over noise.
+func (r *rig) winners(k Kernel, shape []int) (device.Tensor, error) {
+	index, err := r.alloc(shape, op.I32)
+	if err != nil {
+		return index, err
+	}
+	pool, err := prepare(r.b, Kernel{Code: op.PoolMax, Attr: k.Attr, In: [][]int{{shape[0], k.Attr.H, k.Attr.W, shape[3]}}})
+	defer pool.free()
+	if err != nil {
+		return index, err
+	}
+	pool.call.Out[1] = index
+	return index, r.b.Run(pool.call)
+}
+
+// result makes a result, or nothing where the settings want none.
+func (r *rig) result(k Kernel, name string, shape []int) (device.Tensor, error) {
+	a := k.Attr
+	absent := map[string]bool{
+		"dbias": !a.Bias, "dscale": !a.Weights, "dshift": !a.Weights, "dresidual": !a.Residual,
+		"dw": !a.Weights && k.Code == op.ConvNormGrad,
+	}
+	if absent[name] {
+		return device.Tensor{}, nil
+	}
+	if name == "index" {
+		return r.alloc(shape, op.I32)
+	}
+	return r.alloc(shape, op.F32)
+}
+
+// alloc takes zeroed memory.
+func (r *rig) alloc(shape []int, d op.Dtype) (device.Tensor, error) {
+	t := device.Tensor{Shape: shape, Dtype: d}
+	buffer, err := r.b.Alloc(t.Bytes())
+	if err != nil {
+		return t, err
+	}
+	r.buffers = append(r.buffers, buffer)
+	t.Buffer = buffer
+	return t, nil
+}
+
+func (r *rig) free() {
+	for _, b := range r.buffers {
+		r.b.Free(b)
+	}
+}
+
+// patternSize is how many numbers are drawn; larger operands repeat them.
+const patternSize = 1 << 14
+
+// noise draws normal numbers, as float32s on the wire.
+func noise() []byte {
+	s := rng.New(0, "measure")
+	out := make([]byte, 0, 4*patternSize)
+	for range patternSize {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(s.Normal())))
+	}
+	return out
+}
+
+// fill writes the pattern over and over, without its signs where wanted.
+func (r *rig) fill(t device.Tensor, positive bool) error {
+	pattern := r.pattern
+	if positive {
+		pattern = make([]byte, len(r.pattern))
+		copy(pattern, r.pattern)
+		for i := 3; i < len(pattern); i += 4 {
+			pattern[i] &= 0x7f // the sign of a little-endian float32
+		}
+	}
+	for at, n := 0, t.Elements(); at < n; at += patternSize {
+		part := t
+		part.Offset += int64(4 * at)
+		part.Shape = []int{min(patternSize, n-at)}
+		if err := r.b.Write(part, pattern[:part.Bytes()]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat runs the call over and over between two looks at the peak.
+func (r *rig) repeat(l Limits, peak *float64) (seconds []float64, err error) {
+	if err := r.b.Run(r.call); err != nil {
+		return nil, err
+	}
+	look := func() {
+		if l.Peak != nil {
+			*peak = max(*peak, l.Peak())
+		}
+	}
+	look()
+	for begun := time.Now(); len(seconds) < max(l.Repeats, 1) || time.Since(begun) < l.Time; {
+		at := time.Now()
+		if err := r.b.Run(r.call); err != nil {
+			return nil, err
+		}
+		seconds = append(seconds, time.Since(at).Seconds())
+	}
+	look()
+	return seconds, nil
+}
