@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -277,6 +278,9 @@ func sources(t *testing.T, mode parser.Mode) map[string]*ast.File {
 		name := d.Name()
 		if d.IsDir() && (name == "testdata" || path != "." && strings.HasPrefix(name, ".")) {
 			return fs.SkipDir
+		}
+		if _, err := os.Stat(filepath.Join(path, "go.mod")); d.IsDir() && path != "." && err == nil {
+			return fs.SkipDir // a module of its own
 		}
 		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
 			return nil

@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/cpu/vector"
 	"github.com/locorun/locorun/graphs/device"
 )
 
@@ -93,6 +94,14 @@ const (
 	slotB
 	slotC
 	slotD
+	slotPacked     // weights as kernels read them
+	slotPackedGrad // the same for input gradients
+	slotStart      // first values of sums
+	slotList       // segments
+	slotPad        // inputs with a border
+	slotPadGrad    // gradients with a border
+	slotPartial    // sums that are joined later
+	slotGrad       // a gradient between two parts of one op
 	slots
 )
 
@@ -101,6 +110,9 @@ const (
 type workspace struct {
 	mem  [slots][]byte
 	held atomic.Int64
+	// Arguments of kernels, which must not lie on a stack.
+	conv  vector.ConvTile
+	outer vector.OuterTile
 }
 
 // scratch is n elements in a slot of ws, with whatever they held before. It is

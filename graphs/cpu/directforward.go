@@ -1,0 +1,120 @@
+package cpu
+
+// forwardConv is a convolution or dense product under way.
+type forwardConv struct {
+	geometry
+	r           *run
+	x, y        []float32
+	packed      []float32
+	start       []float32
+	columnCount int // blocks of channels of all groups
+}
+
+// convDirect is the kernel of Conv and Dense.
+func convDirect(r *run) error {
+	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
+	return convolveDirect(r, g, input[float32](r, 0), input[float32](r, 1), input[float32](r, 2), output[float32](r, 0), nil)
+}
+
+// convolveDirect convolves; then is called for each unit when all its outputs
+// are there and still near.
+func convolveDirect(r *run, g geometry, x, w, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
+	c := forwardConv{geometry: g, r: r, x: x, y: y}
+	var err error
+	if c.packed, err = packForward(r, g, w); err != nil {
+		return err
+	}
+	c.start = startValues(r, g, bias)
+	c.columnCount = g.groups * channelBlocks(r.lanes(), g.kg)
+	units := g.units()
+	splits := 1
+	if then == nil {
+		splits = columnSplits(units, c.columnCount)
+	}
+	return r.eachCounted(units*splits, func(tile int, ws *workspace) int {
+		u := g.unit(tile/splits, units)
+		from, to := span(tile%splits, splits, c.columnCount)
+		done := c.unit(ws, u, from, to)
+		if then != nil {
+			then(ws, tile, u)
+		}
+		return done
+	})
+}
+
+// columnSplits is into how many parts the channels are cut where units alone
+// are too few.
+func columnSplits(units, columns int) int {
+	if units >= wantTiles {
+		return 1
+	}
+	return min(parts(wantTiles, units), columns)
+}
+
+// unit computes columns [from,to) of a unit and returns the multiply-adds.
+func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
+	g := c.geometry.of(u)
+	p := g.inputPlane()
+	lanes := c.r.lanes()
+	call := stencilCall{
+		set: c.r.b.tier.set, packed: c.packed, start: c.start,
+		in:  p.pictures(ws, slotPad, c.x[c.input(u):], g.n),
+		out: c.y[c.output(u):],
+	}
+	call.stencil = g.forward(p, lanes, 0)
+	call.lists = call.stencil.listSegments(ws, call.set.ConvWidth, g.n, p.size(), g.oh*g.ow*g.k)
+	blocks, channels := channelBlocks(lanes, g.kg), 0
+	for at := from; at < to; {
+		group, first := at/blocks, at%blocks
+		last := min(blocks, first+to-at)
+		call.stencil = g.forward(p, lanes, group)
+		call.blocks(ws, first, last)
+		at += last - first
+		channels += min(g.kg, 2*lanes*last) - 2*lanes*first
+	}
+	return g.n * g.oh * g.ow * channels * g.patch()
+}
+
+// lanes is the number of elements of the tier's vectors.
+func (r *run) lanes() int { return r.b.tier.set.Lanes }
+
+// packForward writes the weights in the order of stencils to shared scratch.
+func packForward(r *run, g geometry, w []float32) ([]float32, error) {
+	lanes := r.lanes()
+	blocks, perGroup := channelBlocks(lanes, g.kg), g.patch()*paddedChannels(lanes, g.kg)
+	packed := scratch[float32](&r.shared, slotPacked, g.groups*perGroup)
+	err := r.each(g.groups*blocks, func(tile int, _ *workspace) {
+		group, b := tile/blocks, channelBlock(lanes, g.kg, tile%blocks)
+		dst := packed[group*perGroup+b.from*g.patch():]
+		interleave(dst, w[(group*g.kg+b.from)*g.patch():], b.n, g.patch(), b.vecs*lanes)
+	})
+	return packed, err
+}
+
+// interleave writes n rows of length elements as columns of rows of width
+// elements; columns beyond n are zeros.
+func interleave(dst, src []float32, n, length, width int) {
+	if n < width {
+		clear(dst[:length*width])
+	}
+	for i := 0; i < n; i++ {
+		row := src[i*length:][:length]
+		at := i
+		for _, v := range row {
+			dst[at] = v
+			at += width
+		}
+	}
+}
+
+// startValues are the first values of the sums: the bias, or zeros.
+func startValues(r *run, g geometry, bias []float32) []float32 {
+	padded := paddedChannels(r.lanes(), g.kg)
+	start := zeroed[float32](&r.shared, slotStart, g.groups*padded)
+	if bias != nil {
+		for i := range g.groups {
+			copy(start[i*padded:], bias[i*g.kg:][:g.kg])
+		}
+	}
+	return start
+}

@@ -1,0 +1,139 @@
+package cpu
+
+import (
+	"unsafe"
+
+	"github.com/locorun/locorun/graphs/cpu/vector"
+)
+
+// The gradient of a convolution's weights is a sum of outer products over all
+// pixels: of the output's gradient with the row of the window that the pixel
+// saw. A kernel keeps a block of the gradient in registers while the pixels of
+// a unit pass.
+//
+//	dw[k][a][b,c] = sum over pixels p of dy[p][k] * x[p*stride + (a, b)][c]
+//
+// The batch is cut into segments with a sum each, joined in order; where
+// weights are many the output channels are cut instead.
+const (
+	weightParts     = 16      // segments times parts of channels
+	partialElements = 2 << 20 // of all segments' sums
+)
+
+// weightGrad is a weight gradient under way.
+type weightGrad struct {
+	geometry
+	r        *run
+	dw       []float32
+	segments int // of units
+	parts    int // of output channels
+	units    int
+	partial  []float32
+}
+
+// newWeightGrad cuts a weight gradient.
+func newWeightGrad(r *run, g geometry, dw []float32) *weightGrad {
+	c := &weightGrad{geometry: g, r: r, dw: dw, units: g.units()}
+	c.segments = min(max(partialElements/len(dw), 1), weightParts, c.units)
+	c.parts = min(weightParts/c.segments, parts(g.k, 16))
+	if c.segments > 1 {
+		c.partial = scratch[float32](&r.shared, slotPartial, c.segments*len(dw))
+	}
+	return c
+}
+
+// convWeightDirect is the kernel of ConvWeight and DenseWeight.
+func convWeightDirect(r *run) error {
+	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
+	x, dy := input[float32](r, 0), input[float32](r, 1)
+	if err := newWeightGrad(r, g, output[float32](r, 0)).run(x, dy); err != nil {
+		return err
+	}
+	return biasGrad(r, g, dy, output[float32](r, 1))
+}
+
+// run adds the gradient for outputs' gradients dy.
+func (c *weightGrad) run(x, dy []float32) error {
+	err := c.r.eachCounted(c.segments*c.parts, func(tile int, ws *workspace) int {
+		k0, k1 := span(tile%c.parts, c.parts, c.k)
+		u0, u1 := span(tile/c.parts, c.segments, c.units)
+		done := 0
+		for i := u0; i < u1; i++ {
+			u := c.geometry.unit(i, c.units)
+			g := c.geometry.of(u)
+			grad := plane{h: g.oh, w: g.ow, c: g.k, groups: g.groups, hp: g.oh, wp: g.ow}
+			done += c.unit(ws, u, x, dy[c.output(u):], grad, tile/c.parts, i > u0, k0, k1)
+		}
+		return done
+	})
+	if err != nil {
+		return err
+	}
+	return c.join()
+}
+
+// unit adds a unit's part of output channels [k0,k1) to a segment's sum, or
+// starts the sum with it. The unit's gradients dy lie as grad says.
+func (c *weightGrad) unit(ws *workspace, u unit, x, dy []float32, grad plane, segment int, add bool, k0, k1 int) int {
+	g := c.geometry.of(u)
+	p := g.inputPlane()
+	dst := c.dw
+	if c.partial != nil {
+		dst = c.partial[segment*len(c.dw):][:len(c.dw)]
+	} else {
+		add = true
+	}
+	o := outerCall{set: c.r.b.tier.set, geometry: g, x: p.pictures(ws, slotPad, x[c.input(u):], g.n), in: p, dy: dy, grad: grad, dst: dst, add: add}
+	for group := k0 / g.kg; group*g.kg < k1; group++ {
+		o.group(&ws.outer, group, max(k0, group*g.kg), min(k1, (group+1)*g.kg))
+	}
+	ws.outer = vector.OuterTile{}
+	return g.n * g.oh * g.ow * (k1 - k0) * g.patch()
+}
+
+// join adds the segments' sums to the gradient, in order.
+func (c *weightGrad) join() error {
+	if c.partial == nil {
+		return nil
+	}
+	return addPartials(c.r, c.dw, c.partial, c.segments)
+}
+
+// outerCall is a weight gradient of one unit.
+type outerCall struct {
+	geometry
+	set  *vector.Set
+	x    []float32
+	in   plane
+	dy   []float32
+	grad plane
+	dst  []float32
+	add  bool
+}
+
+// group sums output channels [k0,k1), all of one group.
+func (o *outerCall) group(t *vector.OuterTile, group, k0, k1 int) {
+	t.Cols, t.Rows, t.Pictures = o.ow, o.oh, o.n
+	t.AStep, t.ARow, t.APict = 4*o.grad.pixel(), 4*o.grad.row(), 4*o.grad.size()
+	t.BStep, t.BRow, t.BPict = 4*o.stride*o.in.pixel(), 4*o.stride*o.in.row(), 4*o.in.size()
+	t.CStep, t.Add = 4*o.patch(), 0
+	if o.add {
+		t.Add = 1
+	}
+	depth := o.kw * o.cg
+	dy := o.grad.group(group) + o.grad.top*o.grad.row() + o.grad.left*o.grad.pixel() - group*o.kg
+	for a := range o.kh {
+		for i := range channelBlocks(o.set.Lanes, depth) {
+			b := channelBlock(o.set.Lanes, depth, i)
+			t.B = unsafe.Pointer(&o.x[o.in.group(group)+a*o.in.row()+b.from])
+			t.Mask = vector.MaskOf(b.n - (b.vecs-1)*o.set.Lanes)
+			n := parts(k1-k0, o.set.OuterHeight[b.vecs])
+			for j := range n {
+				from, to := span(j, n, k1-k0)
+				t.A = unsafe.Pointer(&o.dy[dy+k0+from])
+				t.C = unsafe.Pointer(&o.dst[(k0+from)*o.patch()+a*depth+b.from])
+				t.Run(o.set.Outer[to-from][b.vecs])
+			}
+		}
+	}
+}
