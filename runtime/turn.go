@@ -60,16 +60,9 @@ func (r *Run) turn(ctx context.Context, k int, w *Weights, j *judge, res *Result
 
 // train runs the pipeline to the end of the turn.
 func (t *turn) train(ctx context.Context, res *Result) error {
-	t.watch = newObserver(t.ir, t.run.cfg.Metrics)
-	var us []pipeline.Unit
-	for k := range t.ir.Units {
-		m := t.run.net.Units[t.netUnit(k)]
-		u := newUnit(t.prog, t.ir, k, m, steps{t.run.PerEpoch(), t.run.net.Train.Epochs}, t.report)
-		if err := u.start(); err != nil {
-			return err
-		}
-		t.units = append(t.units, u)
-		us = append(us, u)
+	us, err := t.start()
+	if err != nil {
+		return err
 	}
 	pipe, err := pipeline.New(t.spec(), us, t.hooks())
 	if err != nil {
@@ -92,6 +85,22 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 	res.Batches = t.first() + pipe.Next()
 	res.Stopped = pipe.Next() < t.batches()
 	return nil
+}
+
+// start makes the units ready for their first batch.
+func (t *turn) start() ([]pipeline.Unit, error) {
+	t.watch = newObserver(t.ir, t.run.cfg.Metrics)
+	var us []pipeline.Unit
+	for k := range t.ir.Units {
+		m := t.run.net.Units[t.netUnit(k)]
+		u := newUnit(t.prog, t.ir, k, m, steps{t.run.PerEpoch(), t.run.net.Train.Epochs}, t.report)
+		if err := u.start(); err != nil {
+			return nil, err
+		}
+		t.units = append(t.units, u)
+		us = append(us, u)
+	}
+	return us, nil
 }
 
 // batches is the number of batches in a turn.
