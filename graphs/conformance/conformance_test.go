@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -115,5 +116,40 @@ func TestCasesCoverCorners(t *testing.T) {
 	}
 	if len(strides) < 3 || len(pads) < 4 || len(groups) < 3 || !batchOne || !oneChannel || !oblong {
 		t.Errorf("strides %v, pads %v, groups %v, batch 1 %v, one channel %v, oblong %v", strides, pads, groups, batchOne, oneChannel, oblong)
+	}
+}
+
+// TestCasesCoverFusedGradients: what the kernels of conv_norm_grad tell apart.
+func TestCasesCoverFusedGradients(t *testing.T) {
+	seen := map[string]int{}
+	note := func(what string, yes bool) {
+		if yes {
+			seen[what]++
+		} else {
+			seen["not "+what]++
+		}
+	}
+	for i := range casesPerOp {
+		p, err := newProblem(op.ConvNormGrad, i, op.F32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		note("relu", p.attr.ReLU)
+		note("residual gradient", p.out[1] != nil)
+		note("group norm", p.attr.NormGroups > 0)
+		note("grouped", p.attr.Groups > 1)
+		note("strided", p.attr.Stride > 1)
+		note("input gradient", p.out[0] != nil)
+		note("weight gradients", p.attr.Weights)
+		note("more", p.in[8] != nil)
+		note("both gradients and more", p.in[8] != nil && p.attr.Weights)
+		for _, k := range []int{1, 3, 7} {
+			note(fmt.Sprintf("%dx%d", k, k), p.attr.KH == k && p.attr.KW == k)
+		}
+	}
+	for what, n := range seen {
+		if n == casesPerOp {
+			t.Errorf("all cases are %s", what)
+		}
 	}
 }

@@ -22,6 +22,16 @@ func TestRefusals(t *testing.T) {
 	x, w, y, c4 := m(2, 5, 5, 3), m(4, 3, 3, 3), m(2, 5, 5, 4), m(4)
 	index := m(2, 5, 5, 3)
 	index.Dtype = op.I32
+	fused := func(edit func(*device.Call)) device.Call {
+		c := device.Call{
+			Code: op.ConvNormGrad, Attr: conv,
+			In:  ts(y, y, none, c4, c4, c4, x, w, m(2, 5, 5, 3)),
+			Out: ts(m(2, 5, 5, 3), none, m(4), m(4), m(4, 3, 3, 3)),
+		}
+		c.Attr.Weights = true
+		edit(&c)
+		return c
+	}
 	with := func(a op.Attr, f func(*op.Attr)) op.Attr { f(&a); return a }
 	tests := []struct {
 		name string
@@ -51,6 +61,20 @@ func TestRefusals(t *testing.T) {
 		{"mask missing", device.Call{Code: op.NormGrad, Attr: op.Attr{ReLU: true}, In: ts(y, y, none, c4, c4, c4), Out: ts(y)}, "cpu: norm_grad: argument y is missing where a relu is fused"},
 		{"scale gradient missing", device.Call{Code: op.NormGrad, Attr: op.Attr{Weights: true}, In: ts(y, y, none, c4, c4, c4), Out: ts(y)}, "cpu: norm_grad: result dscale or dshift is missing"},
 		{"norm groups", device.Call{Code: op.NormGrad, Attr: op.Attr{Groups: 3}, In: ts(y, y, none, c4, c4, c4), Out: ts(y)}, "cpu: norm_grad: 4 channels do not split into 3 groups"},
+		{"fused gradient's map", fused(func(c *device.Call) { c.In[1] = m(2, 4, 5, 4) }), "cpu: conv_norm_grad: map [2 4 5 4] is not the convolution's [2 5 5 4]"},
+		{"fused gradient's size", fused(func(c *device.Call) { c.Attr.H = 6 }), "cpu: conv_norm_grad: input [2 5 5 3] is not a map of 6x5"},
+		{"fused gradient's weights", fused(func(c *device.Call) { c.In[7] = y }), "cpu: conv_norm_grad: weights [2 5 5 4] do not fit input [2 5 5 3], window 3x3, 1 groups"},
+		{"fused gradient's gradient", fused(func(c *device.Call) { c.In[0] = x }), "cpu: conv_norm_grad: gradient [2 5 5 3] does not fit input [2 5 5 4]"},
+		{"fused gradient's scale", fused(func(c *device.Call) { c.In[3] = m(3) }), "cpu: conv_norm_grad: scale has shape [3], not [4]"},
+		{"fused gradient's groups", fused(func(c *device.Call) { c.Attr.NormGroups = 3 }), "cpu: conv_norm_grad: 4 channels do not split into 3 groups"},
+		{"fused gradient, running", fused(func(c *device.Call) { c.Attr.Mode = op.NormRunning }), "cpu: conv_norm_grad: running statistics have no gradient here"},
+		{"fused gradient, stride 0", fused(func(c *device.Call) { c.Attr.Stride = 0 }), "cpu: conv_norm_grad: window 3x3 with stride 0 and padding 1"},
+		{"fused mask missing", fused(func(c *device.Call) { c.Attr.ReLU = true }), "cpu: conv_norm_grad: argument y is missing where a relu is fused"},
+		{"fused weight gradient missing", fused(func(c *device.Call) { c.Out[4] = none }), "cpu: conv_norm_grad: dw is missing"},
+		{"fused scale gradient missing", fused(func(c *device.Call) { c.Out[2] = none }), "cpu: conv_norm_grad: dscale is missing"},
+		{"fused weight gradient unasked", fused(func(c *device.Call) { c.Attr.Weights, c.Out[2], c.Out[3] = false, none, none }), "cpu: conv_norm_grad: dw is there although the settings say it is not"},
+		{"more than nothing", fused(func(c *device.Call) { c.Out[0] = none }), "cpu: conv_norm_grad: argument more is there although there is no result dx to add it to"},
+		{"more of another shape", fused(func(c *device.Call) { c.In[8] = y }), "cpu: conv_norm_grad: gradient [2 5 5 4] does not fit input [2 5 5 3]"},
 		{"pool padding", device.Call{Code: op.PoolMax, Attr: op.Attr{KH: 1, KW: 1, Stride: 1, Pad: 1}, In: ts(x), Out: ts(x, index)}, "cpu: pool_max: padding 1 leaves windows 1x1 without a pixel"},
 		{"index type", device.Call{Code: op.PoolMax, Attr: conv, In: ts(x), Out: ts(x, x)}, "cpu: pool_max: index is f32, not i32"},
 		{"shuffle", device.Call{Code: op.Shuffle, Attr: op.Attr{Groups: 2}, In: ts(x), Out: ts(x)}, "cpu: shuffle: 3 channels do not split into 2 groups"},

@@ -1,7 +1,19 @@
 package cpu
 
+// The backward of a fused convolution and norm is one op so that the gradient
+// dz between the two, the largest thing that its parts exchange, is no value of
+// the program: it exists for some pictures at a time.
+//
+//	sums over the batch (batch normalisation)
+//	for each part of the batch:  dy, z, y -> dz -> dw += x * dz
+//	                                            -> dx = dz * w (+ more)
+
+// gradElements is about how many elements of dz there are at a time: they stay in
+// the second cache level.
+const gradElements = 64 << 10
+
 // convNormGradArgs are the operands of a ConvNormGrad, absent ones nil, with
-// the geometry of its convolution. more is nil, or of dx's length.
+// the geometry of its convolution.
 type convNormGradArgs[T float] struct {
 	conv                geometry
 	normGroups          int // 0 is batch normalisation
@@ -27,7 +39,22 @@ func newConvNormGradArgs[T float](r *run) convNormGradArgs[T] {
 	return a
 }
 
-// norm is the normalisation's part, which writes dz.
+// sizes are the numbers of elements of a picture of x and of z.
+func (a *convNormGradArgs[T]) sizes() (x, z int) {
+	g := &a.conv
+	return g.h * g.w * g.c, g.oh * g.ow * g.k
+}
+
+// pictures is the convolution's part of the operands, x, w, more, dx and dw,
+// for pictures [from,to).
+func (a convNormGradArgs[T]) pictures(from, to int) convNormGradArgs[T] {
+	size, _ := a.sizes()
+	a.conv.n = to - from
+	a.x, a.more, a.dx = rowsOf(a.x, from, to, size), rowsOf(a.more, from, to, size), rowsOf(a.dx, from, to, size)
+	return a
+}
+
+// norm is the norm's part of the op, which writes dz.
 func (a *convNormGradArgs[T]) norm(r *run, dz []T) normGradTask[T] {
 	return normGradTask[T]{
 		r: r, n: a.conv.n, pixels: a.conv.oh * a.conv.ow, c: a.conv.k, groups: a.normGroups,
@@ -36,14 +63,20 @@ func (a *convNormGradArgs[T]) norm(r *run, dz []T) normGradTask[T] {
 	}
 }
 
-// convNormGrad is the kernel of ConvNormGrad: its three parts, one after the
-// other, with dz in the run's scratch. The parts use the slots before slotD.
+// convNormGrad is the kernel of ConvNormGrad.
 func convNormGrad[T float](r *run) error {
 	a := newConvNormGradArgs[T](r)
-	dz := scratch[T](&r.shared, slotD, len(a.z))
-	if err := a.norm(r, dz).run(); err != nil {
-		return err
-	}
+	_, size := a.sizes()
+	n := parts(a.conv.n, max(gradElements/size, 1))
+	dz := scratch[T](&r.shared, slotD, parts(a.conv.n, n)*size)
+	return a.norm(r, dz).by(n, func(from, to int) error {
+		part := a.pictures(from, to)
+		return part.gradients(r, dz[:(to-from)*size])
+	})
+}
+
+// gradients makes those of the convolution.
+func (a *convNormGradArgs[T]) gradients(r *run, dz []T) error {
 	if a.dw != nil {
 		if err := weightGradient(r, a.conv, a.x, dz, a.dw); err != nil {
 			return err

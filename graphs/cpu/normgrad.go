@@ -35,12 +35,58 @@ func normGrad[T float](r *run) error {
 	return t.run()
 }
 
-// run writes the gradients. Of the shared scratch it uses slotA and slotB.
+// run writes the gradients.
 func (t normGradTask[T]) run() error {
-	if t.groups > 0 {
-		return t.group()
+	return t.by(1, func(int, int) error { return nil })
+}
+
+// by writes the gradients of n parts of the batch, one after another, and calls
+// then for the pictures of each: dx holds the gradients of that part only. Of
+// the shared scratch, slotB and slotC are in use all the time and slotA until
+// then is called.
+func (t normGradTask[T]) by(n int, then func(from, to int) error) error {
+	var f normGradFactors[T]
+	var err error
+	sums := zeroed[float64](&t.r.shared, slotC, 2*t.c) // of group normalisation
+	if t.groups == 0 {
+		f, err = t.batch()
 	}
-	return t.batch()
+	for i := 0; i < n && err == nil; i++ {
+		from, to := span(i, n, t.n)
+		part := t.pictures(from, to)
+		if t.groups > 0 {
+			err = part.group(sums)
+		} else {
+			err = part.apply(f)
+		}
+		if err == nil {
+			err = then(from, to)
+		}
+	}
+	if t.groups > 0 {
+		t.addWeights(sums[:t.c], sums[t.c:])
+	}
+	return err
+}
+
+// pictures is the task for pictures [from,to).
+func (t normGradTask[T]) pictures(from, to int) normGradTask[T] {
+	size := t.pixels * t.c
+	t.n = to - from
+	t.dy, t.x = rowsOf(t.dy, from, to, size), rowsOf(t.x, from, to, size)
+	t.y, t.dresidual = rowsOf(t.y, from, to, size), rowsOf(t.dresidual, from, to, size)
+	if t.groups > 0 {
+		t.mean, t.invstd = rowsOf(t.mean, from, to, t.groups), rowsOf(t.invstd, from, to, t.groups)
+	}
+	return t
+}
+
+// rowsOf is rows [from,to) of size elements each, nil where there are none.
+func rowsOf[T any](mem []T, from, to, size int) []T {
+	if mem == nil {
+		return nil
+	}
+	return mem[from*size : to*size]
 }
 
 // masked is the n gradients from at on behind the relu's mask. It is written
@@ -76,11 +122,17 @@ func addMoments[T float](sum, product []float64, g, x, mean []T) {
 	}
 }
 
-func (t normGradTask[T]) batch() error {
+// normGradFactors are what a row of channels is made with: dx is gain*g - centre
+// - (x-mean)*slope.
+type normGradFactors[T float] struct{ gain, centre, slope, mean []T }
+
+// batch sums over the batch, adds the scale and shift gradients and returns the
+// factors, which lie in slotB.
+func (t normGradTask[T]) batch() (f normGradFactors[T], err error) {
 	rows, c := t.n*t.pixels, t.c
 	n := segments(rows, c)
 	sums := scratch[float64](&t.r.shared, slotA, 2*n*c)
-	err := t.r.each(n, func(tile int, ws *workspace) {
+	err = t.r.each(n, func(tile int, ws *workspace) {
 		buf := scratch[T](ws, slotA, c)
 		s := sums[tile*2*c:][:2*c]
 		clear(s)
@@ -90,66 +142,78 @@ func (t normGradTask[T]) batch() error {
 		}
 	})
 	if err != nil {
-		return err
+		return f, err
 	}
 	for i := 1; i < n; i++ {
 		addTo(sums[:2*c], sums[i*2*c:][:2*c])
 	}
-	t.addWeights(sums[:c], sums[c:2*c])
-	return t.apply(sums[:c], sums[c:2*c])
+	sum, product := sums[:c], sums[c:2*c]
+	f = t.factors(sum, product)
+	for i := range product {
+		product[i] *= float64(t.invstd[i])
+	}
+	t.addWeights(sum, product)
+	return f, nil
 }
 
-// addWeights adds the scale and shift gradients of batch normalisation.
-func (t normGradTask[T]) addWeights(sum, product []float64) {
+// addWeights adds the shift and scale gradients.
+func (t normGradTask[T]) addWeights(dshift, dscale []float64) {
 	if t.dscale == nil {
 		return
 	}
 	for c := range t.c {
-		t.dscale[c] += T(product[c] * float64(t.invstd[c]))
-		t.dshift[c] += T(sum[c])
+		t.dscale[c] += T(dscale[c])
+		t.dshift[c] += T(dshift[c])
 	}
 }
 
-// apply writes the input gradients of batch normalisation.
-func (t normGradTask[T]) apply(sum, product []float64) error {
+// factors are those of batch normalisation, from the batch's sums of g and of
+// g*(x-mean).
+func (t normGradTask[T]) factors(sum, product []float64) normGradFactors[T] {
 	rows, c := t.n*t.pixels, t.c
-	f := scratch[T](&t.r.shared, slotB, 3*c)
-	gain, centre, slope := f[:c], f[c:2*c], f[2*c:]
+	mem := scratch[T](&t.r.shared, slotB, 3*c)
+	f := normGradFactors[T]{mem[:c], mem[c : 2*c], mem[2*c:], t.mean}
 	for i := range c {
 		s := float64(t.invstd[i])
 		a := float64(t.scale[i]) * s
-		gain[i] = T(a)
-		centre[i] = T(a * sum[i] / float64(rows))
-		slope[i] = T(a * s * s * product[i] / float64(rows))
+		f.gain[i] = T(a)
+		f.centre[i] = T(a * sum[i] / float64(rows))
+		f.slope[i] = T(a * s * s * product[i] / float64(rows))
 	}
+	return f
+}
+
+// apply writes the input gradients of batch normalisation.
+func (t normGradTask[T]) apply(f normGradFactors[T]) error {
+	rows, c := t.n*t.pixels, t.c
 	blocks := min(parts(rows*c, segmentElements), rows)
 	return t.r.each(blocks, func(tile int, ws *workspace) {
 		buf := scratch[T](ws, slotA, c)
 		from, to := span(tile, blocks, rows)
 		for p := from; p < to; p++ {
-			t.row(buf, p*c, gain, centre, slope, t.mean)
+			t.row(buf, p*c, f)
 		}
 	})
 }
 
-// row writes gain*g - centre - (x-mean)*slope from at on, and g to
-// dresidual.
-func (t normGradTask[T]) row(buf []T, at int, gain, centre, slope, mean []T) {
-	n := len(gain)
+// row writes dx from at on, and g to dresidual.
+func (t normGradTask[T]) row(buf []T, at int, f normGradFactors[T]) {
+	n := len(f.gain)
 	g := t.masked(buf, at, n)
 	if t.dresidual != nil {
 		copy(t.dresidual[at:][:n], g)
 	}
 	dx, x := t.dx[at:][:n], t.x[at:][:n]
-	g, gain, centre, slope, mean = g[:n], gain[:n], centre[:n], slope[:n], mean[:n]
+	g, gain, centre, slope, mean := g[:n], f.gain, f.centre[:n], f.slope[:n], f.mean[:n]
 	for i, v := range x {
 		dx[i] = gain[i]*g[i] - centre[i] - (v-mean[i])*slope[i]
 	}
 }
 
-// group: a tile is a segment of pictures and a block of groups; the weight
-// gradients of the segments are added in order.
-func (t normGradTask[T]) group() error {
+// group writes the input gradients of group normalisation and adds the shift
+// and scale gradients to total. A tile is a segment of pictures and a block of
+// groups; the segments' sums are added in order.
+func (t normGradTask[T]) group(total []float64) error {
 	n := min(t.n, maxSegments)
 	blocks := groupBlocks(n, t.groups)
 	sums := zeroed[float64](&t.r.shared, slotA, 2*n*t.c)
@@ -163,17 +227,10 @@ func (t normGradTask[T]) group() error {
 			}
 		}
 	})
-	if err != nil || t.dscale == nil {
-		return err
+	for i := range n {
+		addTo(total, sums[i*2*t.c:][:2*t.c])
 	}
-	for i := 1; i < n; i++ {
-		addTo(sums[:2*t.c], sums[i*2*t.c:][:2*t.c])
-	}
-	for c := range t.c {
-		t.dshift[c] += T(sums[c])
-		t.dscale[c] += T(sums[t.c+c])
-	}
-	return nil
+	return err
 }
 
 // oneGroup writes the input gradients of one picture's group and adds its
@@ -182,15 +239,15 @@ func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []fl
 	cg := t.c / t.groups
 	first := img*t.pixels*t.c + g*cg
 	buf := scratch[T](ws, slotA, 5*cg)
-	gain, centre, slope, mean := buf[cg:2*cg], buf[2*cg:3*cg], buf[3*cg:4*cg], buf[4*cg:]
+	f := normGradFactors[T]{buf[cg : 2*cg], buf[2*cg : 3*cg], buf[3*cg : 4*cg], buf[4*cg:]}
 	invstd := float64(t.invstd[img*t.groups+g])
 	for c := range cg {
-		mean[c] = t.mean[img*t.groups+g]
+		f.mean[c] = t.mean[img*t.groups+g]
 	}
 	s := zeroed[float64](ws, slotB, 2*cg)
 	for p := range t.pixels {
 		at := first + p*t.c
-		addMoments(s[:cg], s[cg:], t.masked(buf, at, cg), t.x[at:], mean)
+		addMoments(s[:cg], s[cg:], t.masked(buf, at, cg), t.x[at:], f.mean)
 	}
 	sum, product := 0.0, 0.0
 	for c := range cg {
@@ -202,11 +259,11 @@ func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []fl
 	}
 	m := float64(t.pixels * cg)
 	for c := range cg {
-		gain[c] = T(float64(t.scale[g*cg+c]) * invstd)
-		centre[c] = T(invstd * sum / m)
-		slope[c] = T(invstd * invstd * invstd * product / m)
+		f.gain[c] = T(float64(t.scale[g*cg+c]) * invstd)
+		f.centre[c] = T(invstd * sum / m)
+		f.slope[c] = T(invstd * invstd * invstd * product / m)
 	}
 	for p := range t.pixels {
-		t.row(buf, first+p*t.c, gain, centre, slope, mean)
+		t.row(buf, first+p*t.c, f)
 	}
 }
