@@ -91,18 +91,32 @@ func packForward(r *run, g geometry, w []float32) ([]float32, error) {
 	return packed, err
 }
 
+// interleaveChunk is how many columns are written before the next rows come:
+// they stay in the first cache level.
+const interleaveChunk = 64
+
 // interleave writes n rows of length elements as columns of rows of width
 // elements; columns beyond n are zeros.
 func interleave(dst, src []float32, n, length, width int) {
 	if n < width {
 		clear(dst[:length*width])
 	}
-	for i := 0; i < n; i++ {
-		row := src[i*length:][:length]
-		at := i
-		for _, v := range row {
-			dst[at] = v
-			at += width
+	for from := 0; from < length; from += interleaveChunk {
+		cols := min(interleaveChunk, length-from)
+		part := dst[from*width:][:cols*width]
+		i := 0
+		for ; i+4 <= n; i += 4 {
+			a, b := src[i*length+from:][:cols], src[(i+1)*length+from:][:cols]
+			c, d := src[(i+2)*length+from:][:cols], src[(i+3)*length+from:][:cols]
+			for at := range a {
+				four := part[at*width+i:][:4]
+				four[0], four[1], four[2], four[3] = a[at], b[at], c[at], d[at]
+			}
+		}
+		for ; i < n; i++ {
+			for at, v := range src[i*length+from:][:cols] {
+				part[at*width+i] = v
+			}
 		}
 	}
 }
