@@ -4,7 +4,8 @@ package cpu
 type forwardConv struct {
 	geometry
 	r           *run
-	x, y        []float32
+	x           reader
+	y           []float32
 	packed      []float32
 	start       []float32
 	columnCount int // blocks of channels of all groups
@@ -13,12 +14,13 @@ type forwardConv struct {
 // convDirect is the kernel of Conv and Dense.
 func convDirect(r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
-	return convolveDirect(r, g, input[float32](r, 0), input[float32](r, 1), input[float32](r, 2), output[float32](r, 0), nil)
+	x := reader{x: input[float32](r, 0)}
+	return convolveDirect(r, g, x, input[float32](r, 1), input[float32](r, 2), output[float32](r, 0), nil)
 }
 
 // convolveDirect convolves; then is called for each unit when all its outputs
 // are there and still near.
-func convolveDirect(r *run, g geometry, x, w, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
+func convolveDirect(r *run, g geometry, x reader, w, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
 	c := forwardConv{geometry: g, r: r, x: x, y: y}
 	var err error
 	if c.packed, err = packForward(r, g, w); err != nil {
@@ -58,7 +60,7 @@ func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 	lanes := c.r.lanes()
 	call := stencilCall{
 		set: c.r.b.tier.set, packed: c.packed, start: c.start,
-		in:  p.pictures(ws, slotPad, c.x[c.input(u):], g.n),
+		in:  c.x.unit(ws, c.geometry, u, p),
 		out: c.y[c.output(u):],
 	}
 	call.stencil = g.forward(p, lanes, 0)

@@ -55,14 +55,18 @@ func (p plane) fill(dst, src []float32) {
 	}
 }
 
-// clearBorder clears what fill would not copy to.
+// clearBorder clears what fill would not copy to, where there is one group.
 func (p plane) clearBorder(dst []float32) {
-	row := p.wp * p.c
+	row := p.row()
 	clear(dst[:p.top*row])
-	clear(dst[(p.top+p.h)*row : p.hp*row])
-	for i := p.top; i < p.top+p.h; i++ {
+	if p.top+p.h < p.hp {
+		clear(dst[(p.top+p.h)*row : p.hp*row])
+	}
+	for i := p.top; i < min(p.top+p.h, p.hp); i++ {
 		clear(dst[i*row : i*row+p.left*p.c])
-		clear(dst[i*row+(p.left+p.w)*p.c : (i+1)*row])
+		if p.left+p.w < p.wp {
+			clear(dst[i*row+(p.left+p.w)*p.c : (i+1)*row])
+		}
 	}
 }
 
@@ -93,7 +97,9 @@ const (
 
 // flat: a pointwise convolution does not see where pictures end, and the whole
 // batch is one row of pixels.
-func (g geometry) flat() bool { return g.kh == 1 && g.kw == 1 && g.stride == 1 && g.pad == 0 }
+func (g geometry) flat() bool {
+	return g.kh == 1 && g.kw == 1 && g.stride == 1 && g.pad == 0 && !g.apart
+}
 
 // units is how many units the batch is cut into.
 func (g geometry) units() int {

@@ -45,7 +45,7 @@ func newWeightGrad(r *run, g geometry, dw []float32) *weightGrad {
 // convWeightDirect is the kernel of ConvWeight and DenseWeight.
 func convWeightDirect(r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
-	x, dy := input[float32](r, 0), input[float32](r, 1)
+	x, dy := reader{x: input[float32](r, 0)}, input[float32](r, 1)
 	if err := newWeightGrad(r, g, output[float32](r, 0)).run(x, dy); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func convWeightDirect(r *run) error {
 }
 
 // run adds the gradient for outputs' gradients dy.
-func (c *weightGrad) run(x, dy []float32) error {
+func (c *weightGrad) run(x reader, dy []float32) error {
 	err := c.r.eachCounted(c.segments*c.parts, func(tile int, ws *workspace) int {
 		k0, k1 := span(tile%c.parts, c.parts, c.k)
 		u0, u1 := span(tile/c.parts, c.segments, c.units)
@@ -74,7 +74,7 @@ func (c *weightGrad) run(x, dy []float32) error {
 
 // unit adds a unit's part of output channels [k0,k1) to a segment's sum, or
 // starts the sum with it. The unit's gradients dy lie as grad says.
-func (c *weightGrad) unit(ws *workspace, u unit, x, dy []float32, grad plane, segment int, add bool, k0, k1 int) int {
+func (c *weightGrad) unit(ws *workspace, u unit, x reader, dy []float32, grad plane, segment int, add bool, k0, k1 int) int {
 	g := c.geometry.of(u)
 	p := g.inputPlane()
 	dst := c.dw
@@ -83,7 +83,7 @@ func (c *weightGrad) unit(ws *workspace, u unit, x, dy []float32, grad plane, se
 	} else {
 		add = true
 	}
-	o := outerCall{set: c.r.b.tier.set, geometry: g, x: p.pictures(ws, slotPad, x[c.input(u):], g.n), in: p, dy: dy, grad: grad, dst: dst, add: add}
+	o := outerCall{set: c.r.b.tier.set, geometry: g, x: x.unit(ws, c.geometry, u, p), in: p, dy: dy, grad: grad, dst: dst, add: add}
 	for group := k0 / g.kg; group*g.kg < k1; group++ {
 		o.group(&ws.outer, group, max(k0, group*g.kg), min(k1, (group+1)*g.kg))
 	}

@@ -11,7 +11,8 @@ type geometry struct {
 	n, h, w, c          int
 	oh, ow, k           int
 	kh, kw, stride, pad int
-	groups, cg, kg      int // groups, and channels in and out of each
+	groups, cg, kg      int  // groups, and channels in and out of each
+	apart               bool // units must not join pictures' pixels
 }
 
 func newGeometry(a op.Attr, x, w, y []int) geometry {

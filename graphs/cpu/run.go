@@ -102,6 +102,10 @@ const (
 	slotPadGrad    // gradients with a border
 	slotPartial    // sums that are joined later
 	slotGrad       // a gradient between two parts of one op
+	slotRead       // inputs behind a norm
+	slotFactors    // of a norm
+	slotMask       // of a relu
+	slotStats      // partial sums of a norm
 	slots
 )
 

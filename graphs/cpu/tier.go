@@ -56,11 +56,13 @@ func (t Tier) kernels() [len(op.Rows)]kernel {
 // fast lists the kernels that a vector tier has of its own.
 func fast() map[op.Code]func(*run) error {
 	return map[op.Code]func(*run) error{
-		op.Conv:        convDirect,
-		op.Dense:       convDirect,
-		op.ConvInput:   convInputDirect,
-		op.DenseInput:  convInputDirect,
-		op.ConvWeight:  convWeightDirect,
-		op.DenseWeight: convWeightDirect,
+		op.Conv:         convDirect,
+		op.Dense:        convDirect,
+		op.ConvNorm:     convNormDirect,
+		op.ConvNormGrad: convNormGradDirect,
+		op.ConvInput:    convInputDirect,
+		op.DenseInput:   convInputDirect,
+		op.ConvWeight:   convWeightDirect,
+		op.DenseWeight:  convWeightDirect,
 	}
 }

@@ -1,0 +1,70 @@
+package cpu
+
+import "github.com/locorun/locorun/graphs/cpu/vector"
+
+// reader is how a convolution reads its input: as it lies, or through the norm
+// before it, whose result need then not exist.
+type reader struct {
+	set                        *vector.Set
+	x                          []float32
+	scale, shift, mean, invstd []float32 // nil: as it lies
+	groups                     int       // of the norm; 0 is batch normalisation
+	relu                       bool
+}
+
+// unit is a unit's pictures as the plane wants them: x itself, or a copy in ws.
+func (x reader) unit(ws *workspace, g geometry, u unit, p plane) []float32 {
+	src, n := x.x[g.input(u):], g.of(u).n
+	if x.mean == nil {
+		return p.pictures(ws, slotPad, src, n)
+	}
+	size := p.h * p.w * p.c
+	if p.groups > 1 {
+		dense := scratch[float32](ws, slotRead, n*size)
+		for i := range n {
+			x.normalise(ws, u.from+i, src[i*size:], dense[i*size:], plane{h: p.h, w: p.w, c: p.c, groups: 1, hp: p.h, wp: p.w})
+		}
+		return p.pictures(ws, slotPad, dense, n)
+	}
+	dst := scratch[float32](ws, slotPad, n*p.size())
+	for i := range n {
+		to := dst[i*p.size():]
+		if p.copied {
+			p.clearBorder(to)
+		}
+		x.normalise(ws, u.from+i, src[i*size:], to, p)
+	}
+	return dst
+}
+
+// normalise writes a picture, which has the given number where statistics are
+// a picture's own, behind the norm into the plane.
+func (x reader) normalise(ws *workspace, picture int, src, dst []float32, p plane) {
+	f := x.factors(ws, picture, p.c)
+	m := mapRows{rows: min(p.h, p.hp-p.top), pixels: min(p.w, p.wp-p.left), c: p.c}
+	m.x, m.xRow = src, p.w*p.c
+	m.y, m.yRow = dst[p.top*p.row()+p.left*p.c:], p.row()
+	m.apply(ws, x.set, f, nil, x.relu)
+}
+
+// factors are the norm's factors for a picture.
+func (x reader) factors(ws *workspace, picture, c int) normFactors {
+	f := newNormFactors(scratch[float32](ws, slotFactors, 2*c), c)
+	f.shift = x.shift
+	at, per := 0, 1
+	if x.groups > 0 {
+		at, per = picture*x.groups, c/x.groups
+	}
+	for i := range c {
+		f.centre[i] = x.mean[at+i/per]
+		f.gain[i] = x.invstd[at+i/per] * x.scale[i]
+	}
+	return f
+}
+
+// normFactors are what channels are normalised with: (x-centre)*gain + shift.
+type normFactors struct{ centre, gain, shift []float32 }
+
+func newNormFactors(mem []float32, c int) normFactors {
+	return normFactors{centre: mem[:c], gain: mem[c : 2*c]}
+}
