@@ -256,10 +256,9 @@ func (p *pace) Ran(u int, t pipeline.Task, start time.Time, d time.Duration) {
 		return
 	}
 	delete(p.updated, t.Batch)
-	now := time.Now()
-	p.seconds = append(p.seconds, now.Sub(p.last).Seconds())
-	p.last = now
+	p.seconds = append(p.seconds, time.Since(p.last).Seconds())
 	if p.ended != nil {
 		p.ended(t.Batch)
 	}
+	p.last = time.Now()
 }

@@ -25,8 +25,9 @@ func call(env Env, args ...string) (code int, stdout, stderr string) {
 
 // TestHelp asks every verb for an example that begins with the command's name.
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"run", "check", "plan", "fmt", "graph", "explain", "views", "new", "eval", "embed", "export", "version"} {
-		code, out, errs := call(Env{}, verb, "--help")
+	for _, verb := range []string{"run", "check", "plan", "fmt", "graph", "explain", "views", "new", "eval", "embed", "export", "version",
+		"bench", "bench kernels", "bench step", "bench memory", "bench views"} {
+		code, out, errs := call(Env{}, append(strings.Fields(verb), "--help")...)
 		if code != 0 || errs != "" {
 			t.Errorf("%s --help: exit %d\n%s", verb, code, errs)
 		}

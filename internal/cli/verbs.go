@@ -15,6 +15,7 @@ var meant = map[string]string{
 	"train": "run", "start": "run", "fit": "run", "validate": "check", "lint": "check", "vet": "check",
 	"format": "fmt", "draw": "graph", "dot": "graph", "help": "--help", "init": "new", "create": "new",
 	"evaluate": "eval", "test": "eval", "features": "embed", "save": "export", "describe": "plan", "why": "explain",
+	"benchmark": "bench", "speed": "bench", "perf": "bench",
 }
 
 // misspelt complains about a first word that is neither a verb nor a file, nor
@@ -48,7 +49,7 @@ func helpOf(err error) string {
 	var p *kong.ParseError
 	if errors.As(err, &p) && p.Context != nil {
 		if n := p.Context.Selected(); n != nil {
-			return "locorun " + n.Name
+			return n.FullPath()
 		}
 	}
 	return "locorun"

@@ -27,6 +27,12 @@ type Timing struct {
 	FLOPs   int64   // floating-point operations of a call; 0: not counted
 	Bytes   int64   // that a call reads and writes, each argument and result once
 	Peak    float64 // FLOP/s, the higher of before and after; 0: not known
+	Runs    string  // what the backend runs it as; "" where it does not say
+}
+
+// namer is a backend that says which of its kernels an op gets.
+type namer interface {
+	KernelName(c op.Code, a op.Attr, in, out [][]int, dtype op.Dtype) string
 }
 
 // Limits say how long a kernel is timed.
@@ -44,6 +50,9 @@ func Time(b device.Backend, k Kernel, l Limits) (Timing, error) {
 		return Timing{}, fmt.Errorf("%v of %s: %w", k.Code, k.Name, err)
 	}
 	t := Timing{FLOPs: k.flops(r.call), Bytes: traffic(r.call)}
+	if n, ok := b.(namer); ok {
+		t.Runs = n.KernelName(k.Code, k.Attr, shapes(r.call.In), shapes(r.call.Out), op.F32)
+	}
 	seconds, err := r.repeat(l, &t.Peak)
 	if err != nil {
 		return t, fmt.Errorf("%v of %s: %w", k.Code, k.Name, err)
@@ -55,12 +64,6 @@ func Time(b device.Backend, k Kernel, l Limits) (Timing, error) {
 // flops counts the operations of a call: those of the op table, or of NT-Xent's
 // two products, the rows' similarities and the gradient through them.
 func (k Kernel) flops(c *device.Call) int64 {
-	shapes := func(ts []device.Tensor) (s [][]int) {
-		for _, t := range ts {
-			s = append(s, t.Shape)
-		}
-		return s
-	}
 	if count := op.Rows[k.Code].MultiplyAdds; count != nil {
 		return 2 * count(k.Attr, shapes(c.In), shapes(c.Out))
 	}
@@ -69,6 +72,14 @@ func (k Kernel) flops(c *device.Call) int64 {
 		return 2 * 2 * rows * rows * width
 	}
 	return 0
+}
+
+// shapes are the tensors' shapes, nil for an absent one.
+func shapes(ts []device.Tensor) (s [][]int) {
+	for _, t := range ts {
+		s = append(s, t.Shape)
+	}
+	return s
 }
 
 // traffic is the bytes of a call's arguments and results.

@@ -107,7 +107,7 @@ func TestTime(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if got.Seconds.N != 2 || got.Peak != 2 || got.Bytes <= 0 {
+		if got.Seconds.N != 2 || got.Peak != 2 || got.Bytes <= 0 || got.Runs == "" {
 			t.Errorf("%v of %s: %+v", k.Code, k.Name, got)
 		}
 		if k.Code != op.NTXent && 3*got.FLOPs != b.Counted()-before {

@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	goruntime "runtime"
+
+	"github.com/locorun/locorun/compiler/lower"
+	"github.com/locorun/locorun/compiler/plan"
+	"github.com/locorun/locorun/internal/measure"
+	"github.com/locorun/locorun/runtime"
+)
+
+// benchStepCmd times training steps.
+type benchStepCmd struct {
+	program
+	memoryFlags
+	backendFlags
+	stepFlags
+	Microbatch int  `placeholder:"N" help:"Images in a microbatch; default: as the file says."`
+	Turn       int  `default:"1" help:"Which turn to time, where units train in turn."`
+	JSON       bool `help:"Print JSON."`
+}
+
+// stepFlags say how many steps are timed.
+type stepFlags struct {
+	Steps  int `default:"10" help:"Steps to time."`
+	Warmup int `default:"2" help:"Steps before them."`
+}
+
+func (f stepFlags) valid() error {
+	if f.Steps < 1 || f.Warmup < 0 || f.Steps > 1<<20 || f.Warmup > 1<<20 {
+		return wrongf("--steps %d --warmup %d: at least one step is timed, a million at most", f.Steps, f.Warmup)
+	}
+	return nil
+}
+
+// Help shows an example.
+func (benchStepCmd) Help() string {
+	return "Example:\n  locorun bench step --method e2e --steps 20 examples/quickstart.loco\n\n" +
+		"The data need not be there: every step is taken on noise that was written once. It is otherwise a step of training, reports included, " +
+		"without readouts, journal and views. Steps are timed from the end of one to the end of the next."
+}
+
+// stepResult is what is measured of steps.
+type stepResult struct {
+	File       string `json:"file"`
+	Method     string `json:"method"`
+	Turn       string `json:"turn,omitempty"` // the unit, where units train in turn
+	Tier       string `json:"tier"`
+	Workers    int    `json:"workers"`
+	Batch      int    `json:"batch"`
+	Microbatch int    `json:"microbatch"`
+	Depth      int    `json:"depth"`
+	Frames     string `json:"frames"`
+
+	Steps  []float64 `json:"step_seconds"`
+	Median float64   `json:"median_seconds"`
+	Low    float64   `json:"median_low_seconds"` // a 95 % interval of the median
+	High   float64   `json:"median_high_seconds"`
+	Images float64   `json:"images_per_second"` // at the median
+	FLOPs  int64     `json:"conv_flops_per_step"`
+	Peak   float64   `json:"peak_gflops"` // the higher of before and after
+	Share  float64   `json:"share_of_peak"`
+
+	Start    int64 `json:"resident_start_bytes"` // when all was ready but the program's memory
+	Resident int64 `json:"resident_bytes"`       // after the last step
+	Most     int64 `json:"resident_peak_bytes"`
+	GCs      int   `json:"gc_cycles"` // during the timed steps
+	Heap     int64 `json:"heap_bytes"`
+
+	PlanBytes int64            `json:"plan_bytes"`
+	Plan      map[string]int64 `json:"plan"`       // by space
+	HighWater map[string]int64 `json:"high_water"` // that was touched
+}
+
+// Run times steps.
+func (c *benchStepCmd) Run(env *Env) error {
+	trial, err := c.trial(env)
+	if err != nil {
+		return err
+	}
+	backend, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
+	trial.Backend = backend
+	res, err := measureSteps(env, trial, c.Warmup, peakOf(env, backend))
+	if err != nil {
+		return err
+	}
+	if res.Workers = c.count(); c.JSON {
+		return printJSON(env.Stdout, res)
+	}
+	res.print(env.Stdout)
+	return nil
+}
+
+// trial compiles the file and makes of it what is tried.
+func (c *benchStepCmd) trial(env *Env) (*runtime.Trial, error) {
+	net, _, err := c.compile(env, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.valid(); err != nil {
+		return nil, err
+	}
+	if net, err = recut(net, c.Microbatch); err != nil {
+		return nil, err
+	}
+	turn, err := turnOf(net, c.Turn)
+	if err != nil {
+		return nil, err
+	}
+	opt, err := c.options(net, 0)
+	return &runtime.Trial{
+		Config: runtime.Config{Net: net, Depth: opt.Depth, Recompute: opt.Recompute},
+		Turn:   turn, Batches: c.Warmup + c.Steps,
+	}, err
+}
+
+// measureSteps runs a trial between two looks at the peak.
+func measureSteps(env *Env, t *runtime.Trial, warmup int, peak func() float64) (*stepResult, error) {
+	net := t.Net
+	res := &stepResult{
+		File: net.File, Method: net.Method, Tier: t.Backend.Name(),
+		Batch: net.Train.Batch, Microbatch: net.Train.Microbatch, Depth: t.Depth,
+	}
+	var err error
+	if res.Frames, err = framesOf(t); err != nil {
+		return nil, err
+	}
+	res.watch(t, warmup)
+	before := peak()
+	res.Start = measure.Resident().Now
+	tried, err := t.Run(env.Context)
+	if err != nil {
+		return nil, err
+	}
+	res.settle(tried, warmup, max(before, peak()))
+	return res, nil
+}
+
+// framesOf says how a program holds its frames, as its plan does.
+func framesOf(t *runtime.Trial) (string, error) {
+	turns, err := lower.Turns(t.Net, lower.Options{Depth: t.Depth, Recompute: t.Recompute})
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", t.Net.File, err)
+	}
+	return plan.Turns(t.Net, turns, 0).Frames, nil
+}
+
+// watch looks at the heap when the timed steps begin and at all memory when
+// they have ended.
+func (r *stepResult) watch(t *runtime.Trial, warmup int) {
+	var before, after goruntime.MemStats
+	t.Ready = func() { goruntime.ReadMemStats(&before) }
+	t.Ended = func(batch int) {
+		switch batch {
+		case warmup - 1:
+			goruntime.ReadMemStats(&before)
+		case t.Batches - 1:
+			goruntime.ReadMemStats(&after)
+			r.GCs, r.Heap = int(after.NumGC-before.NumGC), int64(after.HeapAlloc)
+			m := measure.Resident()
+			r.Resident, r.Most = m.Now, m.Peak
+		}
+	}
+}
+
+// settle fills in what a trial gave.
+func (r *stepResult) settle(t *runtime.Tried, warmup int, peak float64) {
+	r.Turn, r.Steps, r.FLOPs = t.Program, t.Seconds[warmup:], t.FLOPs
+	s := measure.Summarise(r.Steps)
+	r.Median, r.Low, r.High = s.Median, s.Low, s.High
+	r.Images = float64(r.Batch) / r.Median
+	r.Peak, r.Share = peak/1e9, share(float64(r.FLOPs)/r.Median, peak)
+	r.PlanBytes, r.Plan, r.HighWater = t.Bytes(), map[string]int64{}, map[string]int64{}
+	for s, n := range t.Planned {
+		r.Plan[s.String()] = n
+	}
+	for s, n := range t.HighWater {
+		r.HighWater[s.String()] = n
+	}
+}
+
+// print writes the result for people.
+func (r *stepResult) print(w io.Writer) {
+	fmt.Fprintf(w, "%s  method %s", r.File, r.Method)
+	if r.Turn != "" {
+		fmt.Fprintf(w, "  turn of %s", r.Turn)
+	}
+	fmt.Fprintf(w, "  %s, %d workers\n", r.Tier, r.Workers)
+	ms := func(s float64) string { return fmt.Sprintf("%.4g", 1e3*s) }
+	fmt.Fprintf(w, "step      median %s ms of %d (95 %% interval %s to %s), %.4g images/s\n", ms(r.Median), len(r.Steps), ms(r.Low), ms(r.High), r.Images)
+	fmt.Fprintf(w, "products  %.4g GFLOP a step in convolutions and dense layers: %s GFLOP/s, %s of the peak of %s\n",
+		float64(r.FLOPs)/1e9, giga(float64(r.FLOPs)/r.Median), percent(r.Share), giga(1e9*r.Peak))
+	fmt.Fprintf(w, "memory    planned %s", plan.Bytes(r.PlanBytes))
+	if r.Resident > 0 {
+		fmt.Fprintf(w, "; resident %s above the %s at the start, at the most %s above", plan.Bytes(r.Resident-r.Start), plan.Bytes(r.Start), plan.Bytes(r.Most-r.Start))
+	}
+	fmt.Fprintf(w, "\nheap      %s, collected %d times\n", plan.Bytes(r.Heap), r.GCs)
+}
