@@ -196,10 +196,7 @@ func (r *Run) Plan() *plan.Plan {
 			turns = all
 		}
 	}
-	p := plan.Turns(r.net, turns, r.images.Len())
-	p.Memory.Loader = LoaderBytes(r.net, r.first, r.cfg.Workers)
-	p.Memory.Total += p.Memory.Loader
-	return p
+	return PlanOf(r.net, turns, r.images.Len(), r.cfg.Backend, r.cfg.Workers)
 }
 
 // PerEpoch is the number of batches in an epoch.

@@ -30,6 +30,12 @@ type Plan struct {
 	Units  []Unit  `json:"units"`
 	Memory Memory  `json:"memory"`
 
+	// Choice says why frames are held as they are; nil where nothing was chosen.
+	Choice *Choice `json:"memory_choice,omitempty"`
+	// Kernels are those of each op, in the program's order; nil where no backend
+	// was asked.
+	Kernels []Kernel `json:"kernels,omitempty"`
+
 	// Images is the number of training images, 0 where not known.
 	Images  int     `json:"images"`
 	Steps   int     `json:"steps_per_epoch"`
@@ -83,7 +89,8 @@ type Memory struct {
 	Weights   int64 `json:"weights"`
 	Gradients int64 `json:"gradients"`
 	States    int64 `json:"states"`
-	Loader    int64 `json:"loader"` // pictures on their way, where the loader is known
+	Loader    int64 `json:"loader"`  // pictures on their way, where the loader is known
+	Kernels   int64 `json:"kernels"` // what kernels hold of their own, where the backend is known
 	Total     int64 `json:"total"`
 	// Saved is the most bytes of activations alive at once, decoders included,
 	// that a later op still reads: what a memory comparison of methods counts.
@@ -350,12 +357,20 @@ func waits(p *ir.Program, k int) []string {
 	return ws
 }
 
+// FLOPs is the operations of one batch.
+func FLOPs(p *ir.Program) (n int64) {
+	for i := range p.Segments {
+		n += flops(&p.Segments[i]) * int64(p.Micros)
+	}
+	return n
+}
+
 // count sums the operations of one batch.
 func (pl *Plan) count(p *ir.Program) {
+	pl.FLOPs += FLOPs(p)
 	for i := range p.Segments {
 		s := &p.Segments[i]
 		n := flops(s) * int64(p.Micros)
-		pl.FLOPs += n
 		if s.Phase == ir.PhaseForward || s.Phase == ir.PhaseInfer {
 			pl.forward += n
 		}

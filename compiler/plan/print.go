@@ -92,8 +92,11 @@ func (pl *Plan) printMemory(b *strings.Builder) {
 	if pl.Depth > 1 {
 		how = fmt.Sprintf("pipelined, %d microbatches in flight a unit", pl.Depth)
 	}
-	fmt.Fprintf(b, "memory %s (%s): arena %s of which %s saved for sweeps at most, weights %s, gradients %s, optimizer %s, input %s, loader %s\n",
-		Bytes(m.Total), how, Bytes(m.Arena), Bytes(m.Saved), Bytes(m.Weights), Bytes(m.Gradients), Bytes(m.States), Bytes(m.Input), Bytes(m.Loader))
+	fmt.Fprintf(b, "memory %s (%s): arena %s of which %s saved for sweeps at most, weights %s, gradients %s, optimizer %s, input %s, loader %s, kernels %s\n",
+		Bytes(m.Total), how, Bytes(m.Arena), Bytes(m.Saved), Bytes(m.Weights), Bytes(m.Gradients), Bytes(m.States), Bytes(m.Input), Bytes(m.Loader), Bytes(m.Kernels))
+	if pl.Choice != nil {
+		b.WriteString(pl.Choice.line())
+	}
 }
 
 // Count prints a number with three digits and k, M, G or T.

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/locorun/locorun/compiler/model"
-	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/runtime"
 	"github.com/locorun/locorun/runtime/export"
 	"github.com/locorun/locorun/runtime/readout"
@@ -15,6 +14,7 @@ import (
 // embedCmd writes features.
 type embedCmd struct {
 	finished
+	tierFlag
 	Stage    string `help:"Stage whose mean-pooled map is written; default: the last."`
 	Of       string `enum:"images,train,test" default:"test" help:"Which pictures."`
 	To       string `short:"o" default:"features.npy" help:"File of the features, [pictures, channels] float32; labels go beside it, NAME.labels.npy."`
@@ -37,7 +37,10 @@ func (c *embedCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend := cpu.New(cpu.Options{})
+	backend, err := c.tierFlag.backend()
+	if err != nil {
+		return err
+	}
 	defer backend.Close()
 	run, err := runtime.Prepare(runtime.Config{Net: net, Backend: backend, DataDir: data, Workers: c.Workers, Depth: 1})
 	if err != nil {

@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/runtime"
 )
 
 // evalCmd runs the readouts of a finished run.
 type evalCmd struct {
 	finished
+	tierFlag
 	Workers int  `default:"1" help:"Goroutines that decode pictures."`
 	JSON    bool `help:"One JSON object per readout."`
 }
@@ -27,7 +27,10 @@ func (c *evalCmd) Run(env *Env) error {
 	if len(net.Readouts) == 0 {
 		return wrongf("%s declares no readout", net.File)
 	}
-	backend := cpu.New(cpu.Options{})
+	backend, err := c.tierFlag.backend()
+	if err != nil {
+		return err
+	}
 	defer backend.Close()
 	run, err := runtime.Prepare(runtime.Config{Net: net, Backend: backend, DataDir: data, Workers: c.Workers, Depth: 1})
 	if err != nil {

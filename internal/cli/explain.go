@@ -30,7 +30,7 @@ func (c *explainCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	pl, err := planOf(net, memoryFlags{Depth: 1}, 0)
+	pl, err := planOf(net, memoryFlags{}, 0, nil)
 	if err != nil {
 		return err
 	}

@@ -6,12 +6,14 @@ import (
 
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs/device"
 )
 
 // graphCmd draws a program or prints a form of it.
 type graphCmd struct {
 	program
 	memoryFlags
+	tierFlag
 	As    string `enum:"text,dot,ir" default:"text" help:"text: units under each other; dot: Graphviz; ir: the intermediate representation."`
 	After string `placeholder:"PASS" help:"With --as ir: the form after this pass."`
 }
@@ -30,10 +32,15 @@ func (c *graphCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if c.As == "ir" {
-		return c.printIR(env, net)
+	backend, err := c.tierFlag.backend()
+	if err != nil {
+		return err
 	}
-	pl, err := planOf(net, c.memoryFlags, 0)
+	defer backend.Close()
+	if c.As == "ir" {
+		return c.printIR(env, net, backend)
+	}
+	pl, err := planOf(net, c.memoryFlags, 0, backend)
 	if err != nil {
 		return err
 	}
@@ -44,8 +51,8 @@ func (c *graphCmd) Run(env *Env) error {
 }
 
 // printIR prints the program after a pass.
-func (c *graphCmd) printIR(env *Env, net *model.Net) error {
-	opt, err := c.options(net, dataFlags{Workers: -1}.count())
+func (c *graphCmd) printIR(env *Env, net *model.Net, backend device.Backend) error {
+	opt, _, err := c.choose(net, dataFlags{Workers: -1}.count(), backend)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/locorun/locorun/compiler/model"
-	"github.com/locorun/locorun/graphs/cpu"
+	"github.com/locorun/locorun/compiler/plan"
 	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime"
 	"github.com/locorun/locorun/runtime/journal"
@@ -24,6 +24,7 @@ import (
 type runCmd struct {
 	program
 	memoryFlags
+	tierFlag
 	dataFlags
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N."`
 	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
@@ -58,13 +59,16 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	opt, err := c.options(net, c.count())
+	backend, err := c.tierFlag.backend()
 	if err != nil {
 		return err
 	}
-	backend := cpu.New(cpu.Options{})
 	defer backend.Close()
-	s := &session{cmd: c, env: env, net: net, src: src}
+	opt, choice, err := c.choose(net, c.count(), backend)
+	if err != nil {
+		return err
+	}
+	s := &session{cmd: c, env: env, net: net, src: src, choice: choice}
 	defer s.close()
 	cfg := runtime.Config{
 		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
@@ -82,6 +86,7 @@ type session struct {
 	env     *Env
 	net     *model.Net
 	src     *text
+	choice  *plan.Choice // of how frames are held
 	run     *runtime.Run
 	journal *journal.Run
 	screen  *screen
@@ -104,15 +109,15 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	if err := s.screen.serve(s.env.Context, s.cmd, run); err != nil {
 		return wrong{err} // before there is a directory, so that none is left behind
 	}
-	plan, err := s.plan(backend)
+	text, err := s.plan(backend)
 	if err != nil {
 		return err
 	}
-	if err := s.openJournal(plan, backend); err != nil {
+	if err := s.openJournal(text, backend); err != nil {
 		return wrong{err}
 	}
 	s.screen.directory(s.journal.Dir())
-	fmt.Fprintf(s.env.Stdout, "%srun directory %s\n", plan, s.journal.Dir())
+	fmt.Fprintf(s.env.Stdout, "%srun directory %s\n", text, s.journal.Dir())
 	s.screen.show(run)
 	s.log = s.screen.logger(s.cmd.Log, s.journal.Log())
 	s.file = newLogger(s.cmd.Log, s.journal.Log())
@@ -123,6 +128,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 func (s *session) plan(backend device.Backend) (string, error) {
 	var text bytes.Buffer
 	pl := s.run.Plan()
+	pl.Choice = s.choice
 	if err := pl.Print(&text); err != nil {
 		return "", err
 	}

@@ -1,0 +1,154 @@
+package runtime
+
+import (
+	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/compiler/plan"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// scratcher is a backend that knows what its kernels hold beside their operands.
+type scratcher interface {
+	// ScratchBytes bounds the bytes that one Call of these shapes takes, all
+	// workers together. Shapes are nil for absent arguments.
+	ScratchBytes(code op.Code, attr op.Attr, in, out [][]int) int64
+}
+
+// packer is a backend that keeps weights from call to call in an order of its
+// own.
+type packer interface {
+	// PackedBytes is what it keeps for an op of these shapes. Ops of one code
+	// that read the same weights share it.
+	PackedBytes(code op.Code, attr op.Attr, in, out [][]int) int64
+}
+
+// namer is a backend that says which kernel an op gets.
+type namer interface {
+	KernelName(code op.Code, attr op.Attr, in, out [][]int, dtype op.Dtype) string
+}
+
+// KernelBytes bounds what a backend's kernels hold beside the arena while they
+// run the program: the scratch of the op that needs most, for each unit that
+// computes at the same time, and the weights they keep packed. It is 0 where
+// the backend is nil or does not know.
+func KernelBytes(b device.Backend, p *ir.Program) int64 {
+	s, ok := b.(scratcher)
+	if !ok {
+		return 0
+	}
+	var most int64
+	for _, o := range ops(p) {
+		in, out := shapesOf(p, o)
+		most = max(most, s.ScratchBytes(o.Code, o.Attr, in, out))
+	}
+	if p.Mode == ir.Pipelined {
+		most *= int64(len(p.Units))
+	}
+	return most + packedBytes(b, p)
+}
+
+// packedBytes is the weights that the backend keeps packed, each once.
+func packedBytes(b device.Backend, p *ir.Program) (n int64) {
+	k, ok := b.(packer)
+	if !ok {
+		return 0
+	}
+	type pack struct {
+		code    op.Code
+		weights ir.ValueID
+	}
+	seen := map[pack]bool{}
+	for _, o := range ops(p) {
+		key := pack{o.Code, weightsOf(p, o)}
+		if key.weights == ir.None || seen[key] {
+			continue
+		}
+		seen[key] = true
+		in, out := shapesOf(p, o)
+		n += k.PackedBytes(o.Code, o.Attr, in, out)
+	}
+	return n
+}
+
+// weightsOf is the first weight that an op reads, None where it reads none.
+func weightsOf(p *ir.Program, o *ir.Op) ir.ValueID {
+	for _, id := range o.In {
+		if id != ir.None && p.Values[id].Kind == ir.Weight {
+			return id
+		}
+	}
+	return ir.None
+}
+
+// ops lists all ops of a program, in order of the segments.
+func ops(p *ir.Program) (list []*ir.Op) {
+	for i := range p.Segments {
+		for j := range p.Segments[i].Ops {
+			list = append(list, &p.Segments[i].Ops[j])
+		}
+	}
+	return list
+}
+
+// shapesOf is the shapes of an op's arguments and results.
+func shapesOf(p *ir.Program, o *ir.Op) (in, out [][]int) {
+	shapes := func(ids []ir.ValueID) [][]int {
+		list := make([][]int, len(ids))
+		for i, id := range ids {
+			if id != ir.None {
+				list[i] = p.Values[id].Shape
+			}
+		}
+		return list
+	}
+	return shapes(o.In), shapes(o.Out)
+}
+
+// Kernels lists which kernel of a backend each op of the programs gets. A
+// backend that does not say is named as a whole; nil has none.
+func Kernels(b device.Backend, turns []*ir.Program) (list []plan.Kernel) {
+	if b == nil {
+		return nil
+	}
+	for _, p := range turns {
+		for i := range p.Segments {
+			s := &p.Segments[i]
+			for j := range s.Ops {
+				list = append(list, plan.KernelOf(p, s, &s.Ops[j], kernelName(b, p, &s.Ops[j])))
+			}
+		}
+	}
+	return list
+}
+
+func kernelName(b device.Backend, p *ir.Program, o *ir.Op) string {
+	n, ok := b.(namer)
+	if !ok {
+		return b.Name()
+	}
+	in, out := shapesOf(p, o)
+	return n.KernelName(o.Code, o.Attr, in, out, p.Values[o.In[0]].Dtype)
+}
+
+// PlanOf plans the programs that a run trains one after another, with what the
+// loader of so many workers and the kernels of the backend hold beside them.
+// The backend may be nil: then the plan names no kernels.
+func PlanOf(net *model.Net, turns []*ir.Program, images int, b device.Backend, workers int) *plan.Plan {
+	pl := plan.Turns(net, turns, images)
+	m := &pl.Memory
+	m.Loader = LoaderBytes(net, turns[0], workers)
+	m.Kernels = kernelsOfAll(b, turns)
+	m.Total += m.Loader + m.Kernels
+	pl.Kernels = Kernels(b, turns)
+	return pl
+}
+
+// kernelsOfAll is the most that kernels hold in any turn: what they have taken
+// they keep.
+func kernelsOfAll(b device.Backend, turns []*ir.Program) (most int64) {
+	for _, p := range turns {
+		most = max(most, KernelBytes(b, p))
+	}
+	return most
+}
