@@ -97,11 +97,13 @@ func shapesOf(ts []device.Tensor) (s [][]int) {
 // TestConformance also compares, over all shapes, what the tiles count with
 // what the op table says.
 func TestConformance(t *testing.T) {
-	c := &counting{Backend: New(Options{Workers: 2})}
-	conformance.Run(t, func() device.Backend { return c }, conformance.Tolerances{Rel: 5e-6, Abs: 1e-6})
-	if c.differ > 0 || c.calls < 7*20 {
-		t.Errorf("%d of %d calls count otherwise than the table", c.differ, c.calls)
-	}
+	eachTier(t, func(t *testing.T, tier Tier) {
+		c := &counting{Backend: New(Options{Workers: 2, Tier: tier})}
+		conformance.Run(t, func() device.Backend { return c }, conformance.Tolerances{Rel: 5e-6, Abs: 1e-6})
+		if c.differ > 0 || c.calls < 7*20 {
+			t.Errorf("%d of %d calls count otherwise than the table", c.differ, c.calls)
+		}
+	})
 }
 
 func TestSkippedTileIsMissed(t *testing.T) {
@@ -296,8 +298,9 @@ func TestSteadyStateAllocatesAlmostNothing(t *testing.T) {
 			must(t, b, c)
 		}
 	}
-	run()
-	run()
+	for range 20 { // until every worker has had its share of every kind of tile
+		run()
+	}
 	if n := testing.AllocsPerRun(20, run); n > float64(15*len(step)) {
 		t.Errorf("%g allocations a step of %d ops", n, len(step))
 	}

@@ -69,6 +69,7 @@ func (b *Backend) drop(buf *Buffer) {
 		return
 	}
 	delete(b.buffers, buf)
+	b.packs.forget(buf)
 	giveBack(buf.all)
 	buf.all, buf.mem = nil, nil
 }
@@ -83,6 +84,7 @@ func (b *Backend) Write(t device.Tensor, src []byte) error {
 		return fmt.Errorf("cpu: write: %d bytes for a tensor of %d", len(src), len(dst))
 	}
 	transfer(dst, src, t.Dtype.Size())
+	b.packs.written(t)
 	return nil
 }
 

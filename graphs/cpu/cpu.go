@@ -49,6 +49,7 @@ type Backend struct {
 	counted atomic.Int64
 
 	mu      sync.Mutex
+	packs   packs
 	buffers map[*Buffer]struct{}
 	idle    []*run // runs not in use, with their scratch
 	closed  bool
@@ -97,6 +98,9 @@ func (b *Backend) Run(c *device.Call) error {
 		return err
 	}
 	defer b.give(r)
+	for _, t := range c.Out {
+		b.packs.written(t)
+	}
 	if err := r.perform(); err != nil {
 		return fmt.Errorf("cpu: %v: %w", c.Code, err)
 	}
@@ -130,7 +134,7 @@ func (b *Backend) give(r *run) {
 func (b *Backend) Scratch() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := b.pool.scratch()
+	n := b.pool.scratch() + b.packs.held()
 	for _, r := range b.idle {
 		n += r.shared.bytes()
 	}

@@ -15,15 +15,15 @@ type forwardConv struct {
 func convDirect(r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
 	x := reader{x: input[float32](r, 0)}
-	return convolveDirect(r, g, x, input[float32](r, 1), input[float32](r, 2), output[float32](r, 0), nil)
+	return convolveDirect(r, g, x, input[float32](r, 2), output[float32](r, 0), nil)
 }
 
-// convolveDirect convolves; then is called for each unit when all its outputs
+// convolveDirect convolves with the weights of argument 1; then is called for each unit when all its outputs
 // are there and still near.
-func convolveDirect(r *run, g geometry, x reader, w, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
+func convolveDirect(r *run, g geometry, x reader, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
 	c := forwardConv{geometry: g, r: r, x: x, y: y}
 	var err error
-	if c.packed, err = packForward(r, g, w); err != nil {
+	if c.packed, err = packForward(r, g, 1); err != nil {
 		return err
 	}
 	c.start = startValues(r, g, bias)
@@ -80,17 +80,17 @@ func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 // lanes is the number of elements of the tier's vectors.
 func (r *run) lanes() int { return r.b.tier.set.Lanes }
 
-// packForward writes the weights in the order of stencils to shared scratch.
-func packForward(r *run, g geometry, w []float32) ([]float32, error) {
-	lanes := r.lanes()
+// packForward is the weights of argument i in the order of stencils.
+func packForward(r *run, g geometry, i int) ([]float32, error) {
+	lanes, w := r.lanes(), input[float32](r, i)
 	blocks, perGroup := channelBlocks(lanes, g.kg), g.patch()*paddedChannels(lanes, g.kg)
-	packed := scratch[float32](&r.shared, slotPacked, g.groups*perGroup)
-	err := r.each(g.groups*blocks, func(tile int, _ *workspace) {
-		group, b := tile/blocks, channelBlock(lanes, g.kg, tile%blocks)
-		dst := packed[group*perGroup+b.from*g.patch():]
-		interleave(dst, w[(group*g.kg+b.from)*g.patch():], b.n, g.patch(), b.vecs*lanes)
+	return r.packed(i, g, false, g.groups*perGroup, func(packed []float32) error {
+		return r.each(g.groups*blocks, func(tile int, _ *workspace) {
+			group, b := tile/blocks, channelBlock(lanes, g.kg, tile%blocks)
+			dst := packed[group*perGroup+b.from*g.patch():]
+			interleave(dst, w[(group*g.kg+b.from)*g.patch():], b.n, g.patch(), b.vecs*lanes)
+		})
 	})
-	return packed, err
 }
 
 // interleaveChunk is how many columns are written before the next rows come:

@@ -136,7 +136,7 @@ func (t *convNormGradTask) addWeights() {
 func (t *convNormGradTask) gradients() error {
 	var err error
 	if t.dx != nil {
-		if t.input, err = newInputGrad(t.r, t.geometry, t.convNormGradArgs.w, t.more, t.dx); err != nil {
+		if t.input, err = newInputGrad(t.r, t.geometry, 7, t.more, t.dx); err != nil {
 			return err
 		}
 	}

@@ -102,8 +102,8 @@ type inputGrad struct {
 // convInputDirect is the kernel of ConvInput and DenseInput.
 func convInputDirect(r *run) error {
 	g := newGeometry(r.attr, r.out[0], r.in[1], r.in[0])
-	dy, w, dx := input[float32](r, 0), input[float32](r, 1), output[float32](r, 0)
-	c, err := newInputGrad(r, g, w, nil, dx)
+	dy, dx := input[float32](r, 0), output[float32](r, 0)
+	c, err := newInputGrad(r, g, 1, nil, dx)
 	if err != nil {
 		return err
 	}
@@ -119,23 +119,27 @@ func convInputDirect(r *run) error {
 	})
 }
 
-// newInputGrad packs the weights of an input gradient.
-func newInputGrad(r *run, g geometry, w, more, dx []float32) (*inputGrad, error) {
+// newInputGrad is an input gradient with the weights of argument i.
+func newInputGrad(r *run, g geometry, i int, more, dx []float32) (*inputGrad, error) {
 	c := &inputGrad{geometry: g, gradSet: g.gradSet(), r: r, dx: dx, more: more}
 	c.start = zeroed[float32](&r.shared, slotStart, paddedChannels(r.lanes(), g.cg))
-	return c, c.pack(w)
+	var err error
+	size := g.groups * g.kh * g.kw * g.kg * paddedChannels(r.lanes(), g.cg)
+	c.packed, err = r.packed(i, g, true, size, func(packed []float32) error {
+		return c.pack(packed, input[float32](r, i))
+	})
+	return c, err
 }
 
-// pack writes the weights in the order of the stencils to shared scratch.
-func (c *inputGrad) pack(w []float32) error {
+// pack writes the weights in the order of the stencils.
+func (c *inputGrad) pack(packed, w []float32) error {
 	g, lanes := c.geometry, c.r.lanes()
 	blocks := channelBlocks(lanes, g.cg)
-	c.packed = scratch[float32](&c.r.shared, slotPackedGrad, g.groups*g.kh*g.kw*g.kg*paddedChannels(lanes, g.cg))
 	return c.r.each(g.groups*blocks, func(tile int, _ *workspace) {
 		group, b := tile/blocks, channelBlock(lanes, g.cg, tile%blocks)
 		c.each(g, lanes, group, func(i, j, at int) {
 			row, col := c.rows[i], c.cols[j]
-			dst := c.packed[at+row.taps*col.taps*g.kg*b.from:]
+			dst := packed[at+row.taps*col.taps*g.kg*b.from:]
 			for m := row.taps - 1; m >= 0; m-- {
 				for n := col.taps - 1; n >= 0; n-- {
 					tap := (row.tap+m*g.stride)*g.kw + col.tap + n*g.stride

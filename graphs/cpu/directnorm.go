@@ -41,7 +41,7 @@ func convNormDirect(r *run) error {
 	x := readerOf(r, 0, 7)
 	t.apart = t.normGroups > 0 || x.groups > 0
 	convolve := func(then func(*workspace, int, unit)) error {
-		return convolveDirect(r, t.geometry, x, input[float32](r, 1), nil, t.z, then)
+		return convolveDirect(r, t.geometry, x, nil, t.z, then)
 	}
 	t.factors = newNormFactors(scratch[float32](&r.shared, slotFactors, 2*g.k), g.k)
 	t.factors.shift = t.shift

@@ -1,6 +1,10 @@
 package cpu
 
-import "github.com/locorun/locorun/graphs/cpu/vector"
+import (
+	"unsafe"
+
+	"github.com/locorun/locorun/graphs/cpu/vector"
+)
 
 // mapRows is a map, or a window of one, in rows of pixels of c channels.
 type mapRows struct {
@@ -9,21 +13,32 @@ type mapRows struct {
 	xRow, yRow      int // elements from a row to the next
 }
 
+// tile is the kernels' view of m, with x and y where they belong.
+func (m mapRows) tile(ws *workspace) *vector.NormTile {
+	t := &ws.norm
+	*t = vector.NormTile{Rows: m.rows, Pixels: m.pixels, Channels: m.c, X: first(m.x), XRow: 4 * m.xRow}
+	return t
+}
+
+// first is where elements start.
+func first(mem []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(mem)) }
+
 // apply writes act((x-centre)*gain + shift (+ residual)) to y. The residual
 // lies as x does.
-func (m mapRows) apply(_ *workspace, _ *vector.Set, f normFactors, residual []float32, relu bool) {
-	for i := range m.rows {
-		for p := range m.pixels {
-			y, x := m.y[i*m.yRow+p*m.c:][:m.c], m.x[i*m.xRow+p*m.c:][:m.c]
-			normalise(y, x, f.centre, f.gain, f.shift)
-			if residual != nil {
-				addTo(y, residual[i*m.xRow+p*m.c:][:m.c])
-			}
-			if relu {
-				rectify(y, y)
-			}
-		}
+func (m mapRows) apply(ws *workspace, set *vector.Set, f normFactors, residual []float32, relu bool) {
+	t := m.tile(ws)
+	t.Y, t.YRow, t.Residual, t.ResidualRow = first(m.y), 4*m.yRow, first(residual), 4*m.xRow
+	t.Mean, t.Gain, t.Shift = first(f.centre), first(f.gain), first(f.shift)
+	kernel := set.NormApply
+	switch {
+	case relu && residual != nil:
+		kernel = set.NormApplyResidualReLU
+	case relu:
+		kernel = set.NormApplyReLU
+	case residual != nil:
+		kernel = set.NormApplyResidual
 	}
+	t.Run(kernel, set.Lanes)
 }
 
 // gradRows is mapRows for a norm's gradient: x is the norm's input, y the
@@ -35,42 +50,71 @@ type gradRows struct {
 
 // apply writes gain*g - centre - (x-mean)*slope to y, and g to keep, g being dy
 // where mask is above 0, else 0.
-func (m gradRows) apply(_ *workspace, _ *vector.Set, f gradFactors) {
-	for i := range m.rows {
-		for p := range m.pixels {
-			at := i*m.xRow + p*m.c
-			for c := range m.c {
-				g := m.dy[at+c]
-				if m.mask != nil && !(m.mask[at+c] > 0) {
-					g = 0
-				}
-				if m.keep != nil {
-					m.keep[at+c] = g
-				}
-				m.y[i*m.yRow+p*m.c+c] = f.gain[c]*g - f.centre[c] - (m.x[at+c]-f.mean[c])*f.slope[c]
-			}
-		}
+func (m gradRows) apply(ws *workspace, set *vector.Set, f gradFactors) {
+	t := m.tile(ws)
+	t.DY, t.DYRow, t.DX, t.DXRow = first(m.dy), 4*m.xRow, first(m.y), 4*m.yRow
+	t.Y, t.YRow, t.DResidual, t.DResidualRow = first(m.mask), 4*m.xRow, first(m.keep), 4*m.xRow
+	t.Mean, t.Gain, t.Shift, t.Slope = first(f.mean), first(f.gain), first(f.centre), first(f.slope)
+	kernel := set.NormGradApply
+	switch {
+	case m.mask != nil && m.keep != nil:
+		kernel = set.NormGradApplyReLUKeep
+	case m.mask != nil:
+		kernel = set.NormGradApplyReLU
+	case m.keep != nil:
+		kernel = set.NormGradApplyKeep
 	}
+	t.Run(kernel, set.Lanes)
 }
+
+// sumPixels is how many pixels are summed in float32 before the sum goes on in
+// float64.
+const sumPixels = 128
 
 // sumRows writes each channel's base, the first pixel, and the sums of the
-// differences from it and of their squares.
-func sumRows(_ *workspace, _ *vector.Set, x []float32, c int, sums []float64) {
-	shiftedSums(x, sums[:c], sums[c:2*c], sums[2*c:3*c], c)
+// differences from it and of their squares, to sums, c each.
+func sumRows(ws *workspace, set *vector.Set, x []float32, c int, sums []float64) {
+	base := scratch[float32](ws, slotSums, 3*c)
+	copy(base[:c], x)
+	addSums(ws, set.NormSums, set, vector.NormTile{X: first(x)}, base, len(x)/c, c, sums[c:3*c])
+	for i, v := range base[:c] {
+		sums[i] = float64(v)
+	}
 }
 
-// gradSumRows writes each channel's sums of g and of g*(x-mean).
-func gradSumRows(_ *workspace, _ *vector.Set, dy, x, y, mean []float32, sums []float64) {
-	clear(sums)
+// gradSumRows writes each channel's sums of g and of g*(x-mean) to sums.
+func gradSumRows(ws *workspace, set *vector.Set, dy, x, y, mean []float32, sums []float64) {
 	c := len(mean)
-	for at := 0; at < len(dy); at += c {
-		for i := range c {
-			g := dy[at+i]
-			if y != nil && !(y[at+i] > 0) {
-				g = 0
-			}
-			sums[i] += float64(g)
-			sums[c+i] += float64(g) * float64(x[at+i]-mean[i])
+	kernel := set.NormGradSums
+	if y != nil {
+		kernel = set.NormGradSumsReLU
+	}
+	mem := scratch[float32](ws, slotSums, 3*c)
+	copy(mem[:c], mean)
+	addSums(ws, kernel, set, vector.NormTile{X: first(x), DY: first(dy), Y: first(y)}, mem, len(x)/c, c, sums)
+}
+
+// addSums sums pixels a part at a time. mem holds the means, and room for two
+// sums.
+func addSums(ws *workspace, kernel func(*byte), set *vector.Set, operands vector.NormTile, mem []float32, pixels, c int, sums []float64) {
+	clear(sums)
+	for from := 0; from < pixels; from += sumPixels {
+		t := &ws.norm
+		*t = operands
+		t.Rows, t.Pixels, t.Channels = 1, min(sumPixels, pixels-from), c
+		t.X, t.DY, t.Y = at(t.X, from*c), at(t.DY, from*c), at(t.Y, from*c)
+		t.Mean, t.Sum, t.Product = first(mem), first(mem[c:]), first(mem[2*c:])
+		t.Run(kernel, set.Lanes)
+		for i, v := range mem[c : 3*c] {
+			sums[i] += float64(v)
 		}
 	}
+}
+
+// at is element i behind p, or nil.
+func at(p unsafe.Pointer, i int) unsafe.Pointer {
+	if p == nil {
+		return nil
+	}
+	return unsafe.Add(p, 4*i)
 }

@@ -94,18 +94,17 @@ const (
 	slotB
 	slotC
 	slotD
-	slotPacked     // weights as kernels read them
-	slotPackedGrad // the same for input gradients
-	slotStart      // first values of sums
-	slotList       // segments
-	slotPad        // inputs with a border
-	slotPadGrad    // gradients with a border
-	slotPartial    // sums that are joined later
-	slotGrad       // a gradient between two parts of one op
-	slotRead       // inputs behind a norm
-	slotFactors    // of a norm
-	slotMask       // of a relu
-	slotStats      // partial sums of a norm
+	slotStart   // first values of sums
+	slotList    // segments
+	slotPad     // inputs with a border
+	slotPadGrad // gradients with a border
+	slotPartial // sums that are joined later
+	slotGrad    // a gradient between two parts of one op
+	slotRead    // inputs behind a norm
+	slotFactors // of a norm
+	slotMask    // of a relu
+	slotStats   // partial sums of a norm
+	slotSums    // sums of channels
 	slots
 )
 
@@ -117,6 +116,7 @@ type workspace struct {
 	// Arguments of kernels, which must not lie on a stack.
 	conv  vector.ConvTile
 	outer vector.OuterTile
+	norm  vector.NormTile
 }
 
 // scratch is n elements in a slot of ws, with whatever they held before. It is
