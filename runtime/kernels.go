@@ -58,15 +58,18 @@ func packedBytes(b device.Backend, p *ir.Program) (n int64) {
 		code    op.Code
 		weights ir.ValueID
 	}
-	seen := map[pack]bool{}
+	have := map[pack]int64{}
 	for _, o := range ops(p) {
 		key := pack{o.Code, weightsOf(p, o)}
-		if key.weights == ir.None || seen[key] {
+		if key.weights == ir.None {
 			continue
 		}
-		seen[key] = true
 		in, out := shapesOf(p, o)
-		n += k.PackedBytes(o.Code, o.Attr, in, out)
+		// A gradient of the weights alone may need none where another needs some.
+		if bytes := k.PackedBytes(o.Code, o.Attr, in, out); bytes > have[key] {
+			n += bytes - have[key]
+			have[key] = bytes
+		}
 	}
 	return n
 }

@@ -16,7 +16,8 @@ type plain struct{ device.Backend }
 func (plain) Name() string { return "test/plain" }
 
 // telling is one that does: a byte of scratch for each picture an op reads, a
-// hundred bytes for each weight tensor of a convolution.
+// hundred bytes for each weight tensor of a convolution, a thousand more where
+// the gradient of its input is wanted.
 type telling struct{ plain }
 
 func (telling) ScratchBytes(_ op.Code, _ op.Attr, in, _ [][]int) int64 {
@@ -26,9 +27,12 @@ func (telling) ScratchBytes(_ op.Code, _ op.Attr, in, _ [][]int) int64 {
 	return 0
 }
 
-func (telling) PackedBytes(code op.Code, _ op.Attr, _, _ [][]int) int64 {
-	if code == op.ConvNorm {
+func (telling) PackedBytes(code op.Code, _ op.Attr, _, out [][]int) int64 {
+	switch {
+	case code == op.ConvNorm:
 		return 100
+	case code == op.ConvNormGrad && out[0] != nil:
+		return 1000
 	}
 	return 0
 }
@@ -41,6 +45,7 @@ func (telling) KernelName(code op.Code, _ op.Attr, _, _ [][]int, dtype op.Dtype)
 // computes at the same time, and packed weights once, however often they are read.
 func TestKernelBytes(t *testing.T) {
 	net := tiny(4, pairs, batchLoss)
+	// Four convolutions; all but the first pass a gradient on.
 	pictures := int64(2 * net.Train.Batch) // the loss reads all embeddings
 	for _, c := range []struct {
 		name  string
@@ -50,8 +55,8 @@ func TestKernelBytes(t *testing.T) {
 	}{
 		{"no backend", nil, 1, 0},
 		{"one that does not know", plain{}, 1, 0},
-		{"lean", telling{}, 1, pictures + 4*100},
-		{"pipelined", telling{}, 2, int64(len(net.Units))*pictures + 4*100},
+		{"lean", telling{}, 1, pictures + 4*100 + 3*1000},
+		{"pipelined", telling{}, 2, int64(len(net.Units))*pictures + 4*100 + 3*1000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			// Recomputed, so that every convolution is there twice.
