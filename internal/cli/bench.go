@@ -11,6 +11,7 @@ import (
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/graphs/device"
+	"github.com/locorun/locorun/internal/measure"
 	"github.com/locorun/locorun/runtime"
 )
 
@@ -29,8 +30,8 @@ func (benchCmd) Help() string {
 
 // backendFlags choose what computes.
 type backendFlags struct {
-	Tier    string `placeholder:"TIER" help:"Kernels to use: avx512, avx2 or portable; default: the fastest that the processor has."`
-	Workers int    `default:"0" help:"Goroutines that compute; 0: one a core."`
+	tierFlag
+	Workers int `default:"0" help:"Goroutines that compute; 0: one a core."`
 }
 
 // open starts the backend.
@@ -38,9 +39,9 @@ func (f backendFlags) open() (*cpu.Backend, error) {
 	if f.Workers < 0 {
 		return nil, wrongf("--workers %d: a number of goroutines is not negative", f.Workers)
 	}
-	tier, err := cpu.TierNamed(f.Tier)
+	tier, err := f.tier()
 	if err != nil {
-		return nil, wrongf("--tier: %w", err)
+		return nil, err
 	}
 	return cpu.New(cpu.Options{Workers: f.Workers, Tier: tier}), nil
 }
@@ -157,6 +158,15 @@ func printTable(w io.Writer, words int, rows [][]string) error {
 		}
 	}
 	return nil
+}
+
+// spread writes the interval of a median in milliseconds.
+func spread(s measure.Summary) string {
+	text := fmt.Sprintf("%.4g to %.4g", 1e3*s.Low, 1e3*s.High)
+	if s.Sure() {
+		return "95 % interval " + text
+	}
+	return text
 }
 
 // giga writes a rate in units of 1e9, or a dash.

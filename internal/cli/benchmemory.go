@@ -16,7 +16,9 @@ import (
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
+	"github.com/locorun/locorun/runtime"
 )
 
 // benchMemoryCmd compares the memory of methods.
@@ -47,7 +49,7 @@ type memoryRow struct {
 	Skipped    string `json:"skipped,omitempty"` // why it was not trained
 
 	PlanBytes int64            `json:"plan_bytes"`
-	Plan      map[string]int64 `json:"plan"` // by space
+	Plan      map[string]int64 `json:"plan"` // by space, and what kernels hold of their own
 	HighWater map[string]int64 `json:"high_water,omitempty"`
 	Resident  int64            `json:"resident_above_start_bytes"`
 	Most      int64            `json:"resident_peak_above_start_bytes"`
@@ -72,9 +74,14 @@ func (c *benchMemoryCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
+	backend, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer backend.Close()
 	rows := c.rows(net)
 	for i := range rows {
-		c.fill(env, &rows[i], free)
+		c.fill(env, backend, &rows[i], free)
 	}
 	compare(rows, 2)
 	if c.JSON {
@@ -99,14 +106,8 @@ func (c *benchMemoryCmd) valid(net *model.Net) (free int64, err error) {
 	if free == 0 {
 		free = measure.Available()
 	}
-	if _, err := recut(net, c.Microbatch); err != nil {
-		return 0, err
-	}
-	b, err := c.open() // a tier that is not there is refused once
-	if err != nil {
-		return 0, err
-	}
-	return free, b.Close()
+	_, err = recut(net, c.Microbatch)
+	return free, err
 }
 
 // rows are the methods in equal microbatches, then e2e cut finer, with all
@@ -136,11 +137,11 @@ func (c *benchMemoryCmd) rows(net *model.Net) []memoryRow {
 }
 
 // fill plans a row and, where it fits, trains it.
-func (c *benchMemoryCmd) fill(env *Env, r *memoryRow, free int64) {
+func (c *benchMemoryCmd) fill(env *Env, b device.Backend, r *memoryRow, free int64) {
 	if r.Skipped != "" {
 		return
 	}
-	if r.Skipped = c.plan(r); r.Skipped != "" {
+	if r.Skipped = c.plan(b, r); r.Skipped != "" {
 		return
 	}
 	if free > 0 && r.PlanBytes > free {
@@ -159,7 +160,7 @@ func (c *benchMemoryCmd) fill(env *Env, r *memoryRow, free int64) {
 }
 
 // plan fills in what is planned, or says why the row cannot be.
-func (c *benchMemoryCmd) plan(r *memoryRow) (reason string) {
+func (c *benchMemoryCmd) plan(b device.Backend, r *memoryRow) (reason string) {
 	p := program{File: c.File, Define: c.Define, Method: r.Method}
 	net, _, found, err := p.check()
 	switch {
@@ -178,12 +179,10 @@ func (c *benchMemoryCmd) plan(r *memoryRow) (reason string) {
 	if r.Frames == "recomputed" && !turns[0].BatchLoss {
 		return "no loss is over the batch: each microbatch's frame is free when it is done"
 	}
-	for k, t := range turns {
-		if t.Bytes() > r.PlanBytes {
-			r.PlanBytes, r.turn, r.Plan = t.Bytes(), k, map[string]int64{}
-			for s, n := range t.Sizes {
-				r.Plan[s.String()] = n
-			}
+	for k := range turns {
+		all, by := planned(runtime.PlanOf(net, turns[k:k+1], 0, b, 0).Memory)
+		if all > r.PlanBytes {
+			r.PlanBytes, r.Plan, r.turn = all, by, k
 		}
 	}
 	return ""
@@ -216,10 +215,7 @@ func (c *benchMemoryCmd) args(r *memoryRow) []string {
 	n := strconv.Itoa
 	args := []string{
 		"bench", "step", c.File, "--json", "--method", r.Method, "--frames", r.Frames, "--microbatch", n(r.Microbatch),
-		"--turn", n(r.turn + 1), "--depth", n(c.Depth), "--steps", n(c.Steps), "--warmup", "0", "--workers", n(c.Workers),
-	}
-	if c.Tier != "" {
-		args = append(args, "--tier", c.Tier)
+		"--turn", n(r.turn + 1), "--depth", n(c.Depth), "--steps", n(c.Steps), "--warmup", "0", "--workers", n(c.Workers), "--tier", c.Tier,
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Define)) {
 		args = append(args, "-D", name+"="+c.Define[name])
@@ -263,10 +259,10 @@ func (c *benchMemoryCmd) print(w io.Writer, rows []memoryRow) error {
 		}
 		return fmt.Sprintf("%.3f", x)
 	}
-	table := [][]string{{"", "planned", "arena", "weights", "gradients", "states", "input", "arena used", "resident", "at the most", "arena/e2e", "used/e2e", "resident/e2e"}}
+	table := [][]string{{"", "planned", "arena", "weights", "gradients", "states", "input", "kernels", "arena used", "resident", "at the most", "arena/e2e", "used/e2e", "resident/e2e"}}
 	for _, r := range rows {
 		table = append(table, []string{
-			r.Row, size(r.PlanBytes), size(r.Plan["arena"]), size(r.Plan["weights"]), size(r.Plan["gradients"]), size(r.Plan["states"]), size(r.Plan["input"]),
+			r.Row, size(r.PlanBytes), size(r.Plan["arena"]), size(r.Plan["weights"]), size(r.Plan["gradients"]), size(r.Plan["states"]), size(r.Plan["input"]), size(r.Plan["kernels"]),
 			size(r.HighWater["arena"]), size(r.Resident), size(r.Most), times(r.ArenaRatio), times(r.UsedRatio), times(r.ResidentRatio),
 		})
 	}

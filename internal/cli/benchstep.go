@@ -6,7 +6,9 @@ import (
 	goruntime "runtime"
 
 	"github.com/locorun/locorun/compiler/lower"
+	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
 	"github.com/locorun/locorun/runtime"
 )
@@ -56,9 +58,9 @@ type stepResult struct {
 
 	Steps  []float64 `json:"step_seconds"`
 	Median float64   `json:"median_seconds"`
-	Low    float64   `json:"median_low_seconds"` // a 95 % interval of the median
-	High   float64   `json:"median_high_seconds"`
-	Images float64   `json:"images_per_second"` // at the median
+	Low    float64   `json:"median_low_seconds"`  // a 95 % interval of the median
+	High   float64   `json:"median_high_seconds"` // of fewer than 6 steps the least and the most
+	Images float64   `json:"images_per_second"`   // at the median
 	FLOPs  int64     `json:"conv_flops_per_step"`
 	Peak   float64   `json:"peak_gflops"` // the higher of before and after
 	Share  float64   `json:"share_of_peak"`
@@ -68,15 +70,16 @@ type stepResult struct {
 	Most     int64 `json:"resident_peak_bytes"`
 	GCs      int   `json:"gc_cycles"` // during the timed steps
 	Heap     int64 `json:"heap_bytes"`
+	Scratch  int64 `json:"scratch_bytes"` // that kernels hold of their own
 
 	PlanBytes int64            `json:"plan_bytes"`
-	Plan      map[string]int64 `json:"plan"`       // by space
+	Plan      map[string]int64 `json:"plan"`       // by space, and what kernels hold of their own
 	HighWater map[string]int64 `json:"high_water"` // that was touched
 }
 
 // Run times steps.
 func (c *benchStepCmd) Run(env *Env) error {
-	trial, err := c.trial(env)
+	net, err := c.net(env)
 	if err != nil {
 		return err
 	}
@@ -85,7 +88,10 @@ func (c *benchStepCmd) Run(env *Env) error {
 		return err
 	}
 	defer backend.Close()
-	trial.Backend = backend
+	trial, err := c.trial(net, backend)
+	if err != nil {
+		return err
+	}
 	res, err := measureSteps(env, trial, c.Warmup, peakOf(env, backend))
 	if err != nil {
 		return err
@@ -97,8 +103,8 @@ func (c *benchStepCmd) Run(env *Env) error {
 	return nil
 }
 
-// trial compiles the file and makes of it what is tried.
-func (c *benchStepCmd) trial(env *Env) (*runtime.Trial, error) {
+// net compiles the file and cuts its batches as asked.
+func (c *benchStepCmd) net(env *Env) (*model.Net, error) {
 	net, _, err := c.compile(env, false)
 	if err != nil {
 		return nil, err
@@ -106,16 +112,18 @@ func (c *benchStepCmd) trial(env *Env) (*runtime.Trial, error) {
 	if err := c.valid(); err != nil {
 		return nil, err
 	}
-	if net, err = recut(net, c.Microbatch); err != nil {
-		return nil, err
-	}
+	return recut(net, c.Microbatch)
+}
+
+// trial is what is tried of a net.
+func (c *benchStepCmd) trial(net *model.Net, b device.Backend) (*runtime.Trial, error) {
 	turn, err := turnOf(net, c.Turn)
 	if err != nil {
 		return nil, err
 	}
-	opt, err := c.options(net, 0)
+	opt, _, err := c.choose(net, 0, b)
 	return &runtime.Trial{
-		Config: runtime.Config{Net: net, Depth: opt.Depth, Recompute: opt.Recompute},
+		Config: runtime.Config{Net: net, Backend: b, Depth: opt.Depth, Recompute: opt.Recompute},
 		Turn:   turn, Batches: c.Warmup + c.Steps,
 	}, err
 }
@@ -127,8 +135,7 @@ func measureSteps(env *Env, t *runtime.Trial, warmup int, peak func() float64) (
 		File: net.File, Method: net.Method, Tier: t.Backend.Name(),
 		Batch: net.Train.Batch, Microbatch: net.Train.Microbatch, Depth: t.Depth,
 	}
-	var err error
-	if res.Frames, err = framesOf(t); err != nil {
+	if err := res.plan(t); err != nil {
 		return nil, err
 	}
 	res.watch(t, warmup)
@@ -138,17 +145,31 @@ func measureSteps(env *Env, t *runtime.Trial, warmup int, peak func() float64) (
 	if err != nil {
 		return nil, err
 	}
+	if s, ok := t.Backend.(interface{ Scratch() int64 }); ok {
+		res.Scratch = s.Scratch()
+	}
 	res.settle(tried, warmup, max(before, peak()))
 	return res, nil
 }
 
-// framesOf says how a program holds its frames, as its plan does.
-func framesOf(t *runtime.Trial) (string, error) {
+// plan fills in what is planned.
+func (r *stepResult) plan(t *runtime.Trial) error {
 	turns, err := lower.Turns(t.Net, lower.Options{Depth: t.Depth, Recompute: t.Recompute})
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", t.Net.File, err)
+		return fmt.Errorf("%s: %w", t.Net.File, err)
 	}
-	return plan.Turns(t.Net, turns, 0).Frames, nil
+	pl := runtime.PlanOf(t.Net, turns[t.Turn:t.Turn+1], 0, t.Backend, 0)
+	r.Frames = pl.Frames
+	r.PlanBytes, r.Plan = planned(pl.Memory)
+	return nil
+}
+
+// planned is a plan's bytes by space, with those that kernels hold of their
+// own, and all of them together. Steps that are measured have no loader.
+func planned(m plan.Memory) (all int64, by map[string]int64) {
+	return m.Total - m.Loader, map[string]int64{
+		"arena": m.Arena, "input": m.Input, "weights": m.Weights, "gradients": m.Gradients, "states": m.States, "kernels": m.Kernels,
+	}
 }
 
 // watch looks at the heap when the timed steps begin and at all memory when
@@ -176,10 +197,7 @@ func (r *stepResult) settle(t *runtime.Tried, warmup int, peak float64) {
 	r.Median, r.Low, r.High = s.Median, s.Low, s.High
 	r.Images = float64(r.Batch) / r.Median
 	r.Peak, r.Share = peak/1e9, share(float64(r.FLOPs)/r.Median, peak)
-	r.PlanBytes, r.Plan, r.HighWater = t.Bytes(), map[string]int64{}, map[string]int64{}
-	for s, n := range t.Planned {
-		r.Plan[s.String()] = n
-	}
+	r.HighWater = map[string]int64{}
 	for s, n := range t.HighWater {
 		r.HighWater[s.String()] = n
 	}
@@ -192,11 +210,10 @@ func (r *stepResult) print(w io.Writer) {
 		fmt.Fprintf(w, "  turn of %s", r.Turn)
 	}
 	fmt.Fprintf(w, "  %s, %d workers\n", r.Tier, r.Workers)
-	ms := func(s float64) string { return fmt.Sprintf("%.4g", 1e3*s) }
-	fmt.Fprintf(w, "step      median %s ms of %d (95 %% interval %s to %s), %.4g images/s\n", ms(r.Median), len(r.Steps), ms(r.Low), ms(r.High), r.Images)
+	fmt.Fprintf(w, "step      median %.4g ms of %d (%s), %.4g images/s\n", 1e3*r.Median, len(r.Steps), spread(measure.Summarise(r.Steps)), r.Images)
 	fmt.Fprintf(w, "products  %.4g GFLOP a step in convolutions and dense layers: %s GFLOP/s, %s of the peak of %s\n",
 		float64(r.FLOPs)/1e9, giga(float64(r.FLOPs)/r.Median), percent(r.Share), giga(1e9*r.Peak))
-	fmt.Fprintf(w, "memory    planned %s", plan.Bytes(r.PlanBytes))
+	fmt.Fprintf(w, "memory    planned %s, of which %s for kernels, which hold %s", plan.Bytes(r.PlanBytes), plan.Bytes(r.Plan["kernels"]), plan.Bytes(r.Scratch))
 	if r.Resident > 0 {
 		fmt.Fprintf(w, "; resident %s above the %s at the start, at the most %s above", plan.Bytes(r.Resident-r.Start), plan.Bytes(r.Start), plan.Bytes(r.Most-r.Start))
 	}

@@ -6,6 +6,8 @@ import (
 	goruntime "runtime"
 	"time"
 
+	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
 	"github.com/locorun/locorun/runtime"
 )
@@ -58,7 +60,7 @@ type viewsRound struct {
 
 // Run times views.
 func (c *benchViewsCmd) Run(env *Env) error {
-	trial, err := c.trial(env)
+	net, _, err := c.compile(env, false)
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,10 @@ func (c *benchViewsCmd) Run(env *Env) error {
 		return err
 	}
 	defer backend.Close()
-	trial.Backend = backend
+	trial, err := c.trial(net, backend)
+	if err != nil {
+		return err
+	}
 	res := &viewsResult{File: c.File, Method: c.Method, Tier: backend.Name(), Workers: c.count(), Loaders: trial.Workers}
 	if err := c.load(env, trial, res); err != nil {
 		return wrong{err}
@@ -86,12 +91,8 @@ func (c *benchViewsCmd) Run(env *Env) error {
 	return nil
 }
 
-// trial compiles the file and makes of it what is tried.
-func (c *benchViewsCmd) trial(env *Env) (*runtime.Trial, error) {
-	net, _, err := c.compile(env, false)
-	if err != nil {
-		return nil, err
-	}
+// trial is what is tried of a net.
+func (c *benchViewsCmd) trial(net *model.Net, b device.Backend) (*runtime.Trial, error) {
 	if err := c.valid(); err != nil {
 		return nil, err
 	}
@@ -99,8 +100,8 @@ func (c *benchViewsCmd) trial(env *Env) (*runtime.Trial, error) {
 		return nil, wrongf("--rounds %d --time %v --loaders %d: at least one round, no time or number below 0", c.Rounds, c.Time, c.Loaders)
 	}
 	loaders := dataFlags{Workers: c.Loaders}.count()
-	opt, err := c.options(net, loaders)
-	cfg := runtime.Config{Net: net, DataDir: c.Data, Workers: loaders, Depth: opt.Depth, Recompute: opt.Recompute}
+	opt, _, err := c.choose(net, loaders, b)
+	cfg := runtime.Config{Net: net, Backend: b, DataDir: c.Data, Workers: loaders, Depth: opt.Depth, Recompute: opt.Recompute}
 	return &runtime.Trial{Config: cfg, Batches: c.Warmup + c.Steps}, err
 }
 

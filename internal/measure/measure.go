@@ -26,6 +26,13 @@ type Summary struct {
 	High float64 `json:"high"`
 }
 
+// enough is the least number of repeats whose least and most hold the median
+// with 95 %: 1 - 2/2^6.
+const enough = 6
+
+// Sure reports whether the interval has its confidence.
+func (s Summary) Sure() bool { return s.N >= enough }
+
 // Summarise sums up repeats, which stay as they are. Of none it is zero.
 func Summarise(xs []float64) Summary {
 	if len(xs) == 0 {

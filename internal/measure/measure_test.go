@@ -29,6 +29,9 @@ func TestSummarise(t *testing.T) {
 			if got := Summarise(c.in); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
+			if got := Summarise(c.in).Sure(); got != (len(c.in) >= 6) {
+				t.Errorf("sure is %v", got)
+			}
 		})
 	}
 }
