@@ -18,6 +18,10 @@ type Set struct {
 	// Outer are sums of outer products by height and vectors. Each takes an
 	// *OuterTile.
 	Outer [15][3]func(*byte)
+	// Kernels of normalisation, which take a *NormTile: see there.
+	NormSums, NormApply, NormApplyReLU, NormApplyResidual, NormApplyResidualReLU func(*byte)
+	NormGradSums, NormGradSumsReLU                                               func(*byte)
+	NormGradApply, NormGradApplyReLU, NormGradApplyKeep, NormGradApplyReLUKeep   func(*byte)
 	// Peak does rounds of multiply-adds, PeakOps operations each.
 	Peak    func(rounds int)
 	PeakOps int

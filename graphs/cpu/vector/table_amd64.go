@@ -78,6 +78,17 @@ func avx512() *Set {
 	s.Outer[12][2] = outer12x2AVX512
 	s.Outer[13][2] = outer13x2AVX512
 	s.Outer[14][2] = outer14x2AVX512
+	s.NormSums = normSumsAVX512
+	s.NormApply = normApplyAVX512
+	s.NormApplyReLU = normApplyReLUAVX512
+	s.NormApplyResidual = normApplyResidualAVX512
+	s.NormApplyResidualReLU = normApplyResidualReLUAVX512
+	s.NormGradSums = normGradSumsAVX512
+	s.NormGradSumsReLU = normGradSumsReLUAVX512
+	s.NormGradApply = normGradApplyAVX512
+	s.NormGradApplyReLU = normGradApplyReLUAVX512
+	s.NormGradApplyKeep = normGradApplyKeepAVX512
+	s.NormGradApplyReLUKeep = normGradApplyReLUKeepAVX512
 	return s
 }
 
@@ -131,5 +142,16 @@ func avx2() *Set {
 	s.Outer[4][2] = outer4x2AVX2
 	s.Outer[5][2] = outer5x2AVX2
 	s.Outer[6][2] = outer6x2AVX2
+	s.NormSums = normSumsAVX2
+	s.NormApply = normApplyAVX2
+	s.NormApplyReLU = normApplyReLUAVX2
+	s.NormApplyResidual = normApplyResidualAVX2
+	s.NormApplyResidualReLU = normApplyResidualReLUAVX2
+	s.NormGradSums = normGradSumsAVX2
+	s.NormGradSumsReLU = normGradSumsReLUAVX2
+	s.NormGradApply = normGradApplyAVX2
+	s.NormGradApplyReLU = normGradApplyReLUAVX2
+	s.NormGradApplyKeep = normGradApplyKeepAVX2
+	s.NormGradApplyReLUKeep = normGradApplyReLUKeepAVX2
 	return s
 }

@@ -19,6 +19,7 @@ import (
 // families are the sets of kernels that share a file.
 var families = map[string]func(){
 	"conv":  convFamily,
+	"norm":  normFamily,
 	"outer": outerFamily,
 	"peak":  peakFamily,
 }

@@ -9,7 +9,11 @@ import (
 
 // named are the kernels that come in one form: function "name" of an
 // instruction set becomes field "Name" of its Set.
-var named = []string{}
+var named = []string{
+	"normSums", "normApply", "normApplyReLU", "normApplyResidual", "normApplyResidualReLU",
+	"normGradSums", "normGradSumsReLU",
+	"normGradApply", "normGradApplyReLU", "normGradApplyKeep", "normGradApplyReLUKeep",
+}
 
 // writeTable writes the functions that fill a Set with the kernels.
 func writeTable(w io.Writer) error {
