@@ -165,7 +165,7 @@ func (r *viewsResult) settle() {
 // print writes the result for people.
 func (r *viewsResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%s  method %s  %s, %d workers, %d loaders\n", r.File, r.Method, r.Tier, r.Workers, r.Loaders)
-	fmt.Fprintf(w, "views alone, two of each image: one loader %.4g images/s; %d %.4g images/s, %.4g each\n", r.One, r.Loaders, r.Loaded, r.PerLoader)
+	fmt.Fprintf(w, "views alone, two of each image: %.4g images/s of one loader; of %d: %.4g, each %.4g\n", r.One, r.Loaders, r.Loaded, r.PerLoader)
 	for i, x := range r.Rounds {
 		fmt.Fprintf(w, "round %d  training on views %.4g images/s, on noise written once %.4g: ratio %.3f; %s of the time waiting for views\n",
 			i+1, x.Real, x.Made, x.Ratio, percent(x.Wait))
