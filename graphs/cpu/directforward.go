@@ -84,7 +84,7 @@ func (r *run) lanes() int { return r.b.tier.set.Lanes }
 func packForward(r *run, g geometry, i int) ([]float32, error) {
 	lanes, w := r.lanes(), input[float32](r, i)
 	blocks, perGroup := channelBlocks(lanes, g.kg), g.patch()*paddedChannels(lanes, g.kg)
-	return r.packed(i, g, false, g.groups*perGroup, func(packed []float32) error {
+	return r.packed(i, g, false, g.packedForward(lanes), func(packed []float32) error {
 		return r.each(g.groups*blocks, func(tile int, _ *workspace) {
 			group, b := tile/blocks, channelBlock(lanes, g.kg, tile%blocks)
 			dst := packed[group*perGroup+b.from*g.patch():]

@@ -124,8 +124,7 @@ func newInputGrad(r *run, g geometry, i int, more, dx []float32) (*inputGrad, er
 	c := &inputGrad{geometry: g, gradSet: g.gradSet(), r: r, dx: dx, more: more}
 	c.start = zeroed[float32](&r.shared, slotStart, paddedChannels(r.lanes(), g.cg))
 	var err error
-	size := g.groups * g.kh * g.kw * g.kg * paddedChannels(r.lanes(), g.cg)
-	c.packed, err = r.packed(i, g, true, size, func(packed []float32) error {
+	c.packed, err = r.packed(i, g, true, g.packedGrad(r.lanes()), func(packed []float32) error {
 		return c.pack(packed, input[float32](r, i))
 	})
 	return c, err

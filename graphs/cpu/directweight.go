@@ -34,12 +34,26 @@ type weightGrad struct {
 // newWeightGrad cuts a weight gradient.
 func newWeightGrad(r *run, g geometry, dw []float32) *weightGrad {
 	c := &weightGrad{geometry: g, r: r, dw: dw, units: g.units()}
-	c.segments = min(max(partialElements/len(dw), 1), weightParts, c.units)
-	c.parts = min(weightParts/c.segments, parts(g.k, 16))
+	c.segments, c.parts = g.weightSegments(), g.weightCut()
 	if c.segments > 1 {
 		c.partial = scratch[float32](&r.shared, slotPartial, c.segments*len(dw))
 	}
 	return c
+}
+
+// weightSegments is how many segments of the batch have a sum of their own.
+func (g geometry) weightSegments() int {
+	return min(max(partialElements/(g.k*g.patch()), 1), weightParts, g.units())
+}
+
+// weightCut is into how many parts the output channels are cut, where segments
+// alone are too few for many workers.
+func (g geometry) weightCut() int {
+	segments := g.weightSegments()
+	if segments >= weightParts/2 {
+		return 1
+	}
+	return min(weightParts/segments, parts(g.k, 16))
 }
 
 // convWeightDirect is the kernel of ConvWeight and DenseWeight.
