@@ -22,6 +22,9 @@ type Set struct {
 	NormSums, NormApply, NormApplyReLU, NormApplyResidual, NormApplyResidualReLU func(*byte)
 	NormGradSums, NormGradSumsReLU                                               func(*byte)
 	NormGradApply, NormGradApplyReLU, NormGradApplyKeep, NormGradApplyReLUKeep   func(*byte)
+	// Kernels over elements, which take a *FlatTile: see there.
+	Rectify, KeepPositive, Add, AddScaledDifference, AddWide, SumSquares func(*byte)
+	Step, StepMomentum, StepNesterov, StepAdam                           func(*byte)
 	// Peak does rounds of multiply-adds, PeakOps operations each.
 	Peak    func(rounds int)
 	PeakOps int

@@ -89,6 +89,16 @@ func avx512() *Set {
 	s.NormGradApplyReLU = normGradApplyReLUAVX512
 	s.NormGradApplyKeep = normGradApplyKeepAVX512
 	s.NormGradApplyReLUKeep = normGradApplyReLUKeepAVX512
+	s.Rectify = rectifyAVX512
+	s.KeepPositive = keepPositiveAVX512
+	s.Add = addAVX512
+	s.AddScaledDifference = addScaledDifferenceAVX512
+	s.AddWide = addWideAVX512
+	s.SumSquares = sumSquaresAVX512
+	s.Step = stepAVX512
+	s.StepMomentum = stepMomentumAVX512
+	s.StepNesterov = stepNesterovAVX512
+	s.StepAdam = stepAdamAVX512
 	return s
 }
 
@@ -153,5 +163,15 @@ func avx2() *Set {
 	s.NormGradApplyReLU = normGradApplyReLUAVX2
 	s.NormGradApplyKeep = normGradApplyKeepAVX2
 	s.NormGradApplyReLUKeep = normGradApplyReLUKeepAVX2
+	s.Rectify = rectifyAVX2
+	s.KeepPositive = keepPositiveAVX2
+	s.Add = addAVX2
+	s.AddScaledDifference = addScaledDifferenceAVX2
+	s.AddWide = addWideAVX2
+	s.SumSquares = sumSquaresAVX2
+	s.Step = stepAVX2
+	s.StepMomentum = stepMomentumAVX2
+	s.StepNesterov = stepNesterovAVX2
+	s.StepAdam = stepAdamAVX2
 	return s
 }

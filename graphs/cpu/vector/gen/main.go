@@ -18,10 +18,12 @@ import (
 
 // families are the sets of kernels that share a file.
 var families = map[string]func(){
-	"conv":  convFamily,
-	"norm":  normFamily,
-	"outer": outerFamily,
-	"peak":  peakFamily,
+	"conv":        convFamily,
+	"norm":        normFamily,
+	"elementwise": elementwiseFamily,
+	"update":      updateFamily,
+	"outer":       outerFamily,
+	"peak":        peakFamily,
 }
 
 func main() {

@@ -13,6 +13,8 @@ var named = []string{
 	"normSums", "normApply", "normApplyReLU", "normApplyResidual", "normApplyResidualReLU",
 	"normGradSums", "normGradSumsReLU",
 	"normGradApply", "normGradApplyReLU", "normGradApplyKeep", "normGradApplyReLUKeep",
+	"rectify", "keepPositive", "add", "addScaledDifference", "addWide", "sumSquares",
+	"step", "stepMomentum", "stepNesterov", "stepAdam",
 }
 
 // writeTable writes the functions that fill a Set with the kernels.
