@@ -117,6 +117,7 @@ type workspace struct {
 	conv  vector.ConvTile
 	outer vector.OuterTile
 	norm  vector.NormTile
+	maps  mapKernels
 }
 
 // scratch is n elements in a slot of ws, with whatever they held before. It is

@@ -64,5 +64,14 @@ func fast() map[op.Code]func(*run) error {
 		op.DenseInput:   convInputDirect,
 		op.ConvWeight:   convWeightDirect,
 		op.DenseWeight:  convWeightDirect,
+		op.PoolMax:      poolMax32,
+		op.PoolMaxGrad:  poolMaxGrad32,
+		op.PoolMean:     poolMean32,
+		op.PoolMeanGrad: poolMeanGrad32,
+		op.Mean:         mean32,
+		op.MeanGrad:     meanGrad32,
+		op.Resize:       resize32,
+		op.ResizeGrad:   resizeGrad32,
+		op.Shuffle:      shuffle32,
 	}
 }

@@ -12,6 +12,8 @@
 package vector
 
 //go:generate go -C gen run . -family conv -pkg vector -out ../conv_amd64.s -stubs ../conv_amd64.go
+//go:generate go -C gen run . -family depthwise -pkg vector -out ../depthwise_amd64.s -stubs ../depthwise_amd64.go
+//go:generate go -C gen run . -family pool -pkg vector -out ../pool_amd64.s -stubs ../pool_amd64.go
 //go:generate go -C gen run . -family outer -pkg vector -out ../outer_amd64.s -stubs ../outer_amd64.go
 //go:generate go -C gen run . -family peak -pkg vector -out ../peak_amd64.s -stubs ../peak_amd64.go
 //go:generate go -C gen run . -family norm -pkg vector -out ../norm_amd64.s -stubs ../norm_amd64.go

@@ -22,6 +22,14 @@ type Set struct {
 	NormSums, NormApply, NormApplyReLU, NormApplyResidual, NormApplyResidualReLU func(*byte)
 	NormGradSums, NormGradSumsReLU                                               func(*byte)
 	NormGradApply, NormGradApplyReLU, NormGradApplyKeep, NormGradApplyReLUKeep   func(*byte)
+	// Stencil are convolutions of every channel alone by the number of outputs
+	// at a time, Taps the sums of their weight gradients by rows and columns of
+	// taps; nil where there is none. They take a *StencilTile and a *TapsTile.
+	Stencil [9]func(*byte)
+	Taps    [6][8]func(*byte)
+	// PoolMax and PoolMaxGrad take a *PoolTile, MapSum a *SumTile, Resize and
+	// ResizeGrad a *ResizeTile, Shuffle a *ShuffleTile.
+	PoolMax, PoolMaxGrad, MapSum, Resize, ResizeGrad, Shuffle func(*byte)
 	// Kernels over elements, which take a *FlatTile: see there.
 	Rectify, KeepPositive, Add, AddScaledDifference, AddWide, SumSquares func(*byte)
 	Step, StepMomentum, StepNesterov, StepAdam                           func(*byte)

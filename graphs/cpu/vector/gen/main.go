@@ -19,11 +19,13 @@ import (
 // families are the sets of kernels that share a file.
 var families = map[string]func(){
 	"conv":        convFamily,
+	"depthwise":   depthwiseFamily,
 	"norm":        normFamily,
 	"elementwise": elementwiseFamily,
 	"update":      updateFamily,
 	"outer":       outerFamily,
 	"peak":        peakFamily,
+	"pool":        poolFamily,
 }
 
 func main() {

@@ -10,6 +10,7 @@ import (
 // named are the kernels that come in one form: function "name" of an
 // instruction set becomes field "Name" of its Set.
 var named = []string{
+	"poolMax", "poolMaxGrad", "mapSum", "resize", "resizeGrad",
 	"normSums", "normApply", "normApplyReLU", "normApplyResidual", "normApplyResidualReLU",
 	"normGradSums", "normGradSumsReLU",
 	"normGradApply", "normGradApplyReLU", "normGradApplyKeep", "normGradApplyReLUKeep",
@@ -32,6 +33,13 @@ func writeTable(w io.Writer) error {
 				fmt.Fprintf(&b, "s.Outer[%d][%d] = outer%dx%d%s\n", h, vecs, h, vecs, s.name)
 			}
 		}
+		for width := 1; width <= stencilWidth; width++ {
+			fmt.Fprintf(&b, "s.Stencil[%d] = stencil%d%s\n", width, width, s.name)
+		}
+		for _, t := range tapsShapes(s) {
+			fmt.Fprintf(&b, "s.Taps[%d][%d] = taps%dx%d%s\n", t.rows, t.cols, t.rows, t.cols, s.name)
+		}
+		fmt.Fprintf(&b, "s.Shuffle = shuffleRows\n")
 		for _, n := range named {
 			fmt.Fprintf(&b, "s.%s = %s%s\n", strings.ToUpper(n[:1])+n[1:], n, s.name)
 		}
