@@ -1,14 +1,15 @@
 package source
 
 import (
-	"math"
-
-	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime/rng"
+	"github.com/locorun/locorun/runtime/source/vector"
 )
 
-// luma is the grey of a colour, by the weights of Rec. ITU-R BT.601.
-func luma(r, g, b float32) float32 { return 0.299*r + 0.587*g + 0.114*b }
+// The weights of grey: Rec. ITU-R BT.601.
+const redShare, greenShare, blueShare = 0.299, 0.587, 0.114
+
+// luma is the grey of a colour.
+func luma(r, g, b float32) float32 { return redShare*r + greenShare*g + blueShare*b }
 
 func clamp01(v float32) float32 {
 	if v < 0 {
@@ -26,92 +27,109 @@ func clamp01(v float32) float32 {
 // three are uniform in [max(0, 1-x), 1+x], the turn of the hue in [-x, x] of a
 // whole turn. Numbers are drawn whether a strength is 0 or not. On one channel
 // saturation and hue do nothing.
-func (b *bench) jitter(v model.View, r *rng.Stream) error {
-	if !r.Coin(v.P) {
+func (b *bench) jitter(s *step, r *rng.Stream) error {
+	if !r.Coin(s.P) {
 		return nil
 	}
-	b.unpack()
+	b.settle()
 	order := [4]int{0, 1, 2, 3}
 	for i := len(order) - 1; i > 0; i-- {
 		j := r.Intn(i + 1)
 		order[i], order[j] = order[j], order[i]
 	}
-	factor := func(x float64) float32 { return float32(r.Uniform(max(0, 1-x), 1+x)) }
-	brightness, contrast, saturation := factor(v.Brightness), factor(v.Contrast), factor(v.Saturation)
-	hue := float32(r.Uniform(-v.Hue, v.Hue))
+	brightness, contrast, saturation := factor(s.Brightness, r), factor(s.Contrast, r), factor(s.Saturation, r)
+	hue := float32(r.Uniform(-s.Hue, s.Hue))
 	for _, o := range order {
 		switch o {
 		case 0:
-			brighten(b.pix, brightness)
+			b.scale(brightness, 0)
 		case 1:
-			contrastOf(b.pix, b.c, contrast)
+			b.contrast(contrast)
 		case 2:
-			saturate(b.pix, b.c, saturation)
+			b.saturate(saturation)
 		case 3:
-			turnHue(b.pix, b.c, hue)
+			b.turnHue(hue)
 		}
 	}
 	return nil
 }
 
-// brighten multiplies by f.
-func brighten(pix []float32, f float32) {
+// factor draws a factor about 1.
+func factor(x float64, r *rng.Stream) float32 { return float32(r.Uniform(max(0, 1-x), 1+x)) }
+
+// scale multiplies every value by f, adds rest and clamps.
+func (b *bench) scale(f, rest float32) {
 	if f == 1 {
 		return
 	}
-	for i, v := range pix {
-		pix[i] = clamp01(v * f)
-	}
+	b.tier.Affine(&vector.Affine{Data: b.planes.pix, Blocks: b.c * b.blocks(), F: f, Rest: rest})
 }
 
-// contrastOf moves every value away from the picture's mean grey by f.
-func contrastOf(pix []float32, c int, f float32) {
+// blocks is how many a plane has.
+func (b *bench) blocks() int { return b.planes.size / vector.Block }
+
+// contrast moves every value away from the picture's mean grey by f.
+func (b *bench) contrast(f float32) {
 	if f == 1 {
 		return
 	}
+	mean := b.mean(0)
+	if b.c == 3 {
+		mean = redShare*mean + greenShare*b.mean(1) + blueShare*b.mean(2)
+	}
+	b.scale(f, (1-f)*float32(mean))
+}
+
+// mean is the mean of a channel. Sums of columns are added in one order.
+func (b *bench) mean(c int) float64 {
+	mask := maskOf(b.w)
+	b.tier.Sum(&vector.Sum{
+		Src: b.planes.pix[c*b.planes.size:], SrcRow: b.planes.stride,
+		Rows: b.h, Blocks: b.planes.stride / vector.Block, Mask: mask[:], Out: b.sums[:],
+	})
 	sum := 0.0
-	if c == 1 {
-		for _, v := range pix {
-			sum += float64(v)
-		}
-	} else {
-		for i := 0; i < len(pix); i += 3 {
-			sum += float64(luma(pix[i], pix[i+1], pix[i+2]))
-		}
+	for _, v := range b.sums {
+		sum += v
 	}
-	rest := (1 - f) * float32(sum/float64(len(pix)/c))
-	for i, v := range pix {
-		pix[i] = clamp01(v*f + rest)
+	return sum / (float64(b.h) * float64(b.w))
+}
+
+// maskOf says which places of a row's last block exist.
+func maskOf(w int) (m [vector.Block]int32) {
+	for i := range w - (vector.Blocks(w)-1)*vector.Block {
+		m[i] = -1
 	}
+	return m
+}
+
+// colour is the three planes as arguments.
+func (b *bench) colour(dst []float32) *vector.Colour {
+	b.args = vector.Colour{Data: b.planes.pix, Plane: b.planes.size, Blocks: b.blocks(), Dst: dst}
+	return &b.args
 }
 
 // saturate moves every colour away from its own grey by f.
-func saturate(pix []float32, c int, f float32) {
-	if f == 1 || c != 3 {
+func (b *bench) saturate(f float32) {
+	if f == 1 || b.c != 3 {
 		return
 	}
-	for i := 0; i < len(pix); i += 3 {
-		rest := (1 - f) * luma(pix[i], pix[i+1], pix[i+2])
-		for k := i; k < i+3; k++ {
-			pix[k] = clamp01(pix[k]*f + rest)
-		}
-	}
+	a := b.colour(nil)
+	a.F, a.Rest = f, 1-f
+	b.tier.Saturate(a)
 }
 
-// turnHue adds turn, in whole turns, to the hue of every colour (A. R. Smith,
-// "Color Gamut Transform Pairs", SIGGRAPH 1978: the hexcone).
-func turnHue(pix []float32, c int, turn float32) {
-	if turn == 0 || c != 3 {
+// turnHue adds turn, in whole turns, to the hue of every colour.
+func (b *bench) turnHue(turn float32) {
+	if turn == 0 || b.c != 3 {
 		return
 	}
-	for i := 0; i < len(pix); i += 3 {
-		p := pix[i : i+3 : i+3]
-		p[0], p[1], p[2] = turned(p[0], p[1], p[2], turn)
-	}
+	a := b.colour(nil)
+	a.F = 6 * turn
+	b.tier.Hue(a)
 }
 
 // turned is one colour with its hue turned by half a turn at most; greys have
-// none.
+// none (A. R. Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978: the hexcone).
 func turned(r, g, b, turn float32) (float32, float32, float32) {
 	top, low := max(r, g, b), min(r, g, b)
 	span := top - low
@@ -153,88 +171,17 @@ func turned(r, g, b, turn float32) (float32, float32, float32) {
 }
 
 // grey takes the colour out with probability P, and leaves three channels.
-func (b *bench) grey(v model.View, r *rng.Stream) error {
-	if !r.Coin(v.P) {
+func (b *bench) grey(s *step, r *rng.Stream) error {
+	if !r.Coin(s.P) {
 		return nil
 	}
-	b.unpack()
+	b.settle()
 	if b.c != 3 {
 		return nil
 	}
-	for i := 0; i < len(b.pix); i += 3 {
-		l := luma(b.pix[i], b.pix[i+1], b.pix[i+2])
-		b.pix[i], b.pix[i+1], b.pix[i+2] = l, l, l
+	b.tier.Luma(b.colour(b.planes.pix))
+	for c := 1; c < 3; c++ {
+		copy(b.planes.pix[c*b.planes.size:][:b.planes.size], b.planes.pix)
 	}
 	return nil
-}
-
-// blur convolves with a Gaussian of a deviation drawn from Sigma, in pixels,
-// with probability P. The kernel ends at three deviations, or at the picture's
-// longer side; beyond the edge the picture is mirrored at its last pixel.
-func (b *bench) blur(v model.View, r *rng.Stream) error {
-	if !r.Coin(v.P) {
-		return nil
-	}
-	b.unpack()
-	sigma := r.Uniform(v.Sigma[0], v.Sigma[1])
-	kernel := gaussian(sigma, max(b.h, b.w))
-	b.middle = sized(b.middle, len(b.pix))
-	b.other = sized(b.other, len(b.pix))
-	for y := range b.h { // along rows
-		for x := range b.w {
-			convolveAt(b.middle, b.pix, (y*b.w+x)*b.c, b.c, kernel, x, b.w, b.c)
-		}
-	}
-	for y := range b.h { // along columns
-		for x := range b.w {
-			convolveAt(b.other, b.middle, (y*b.w+x)*b.c, b.c, kernel, y, b.h, b.w*b.c)
-		}
-	}
-	b.pix, b.other = b.other, b.pix
-	return nil
-}
-
-// gaussian is half of a kernel: the weights at 0, 1, 2, ... pixels from its
-// middle. All weights, both halves, add up to 1.
-func gaussian(sigma float64, longest int) []float32 {
-	radius := min(int(math.Ceil(3*sigma)), longest)
-	kernel, sum := make([]float32, radius+1), 0.0
-	weight := func(i int) float64 { return math.Exp(-float64(i*i) / (2 * sigma * sigma)) }
-	for i := range kernel {
-		sum += weight(i)
-		if i > 0 {
-			sum += weight(i)
-		}
-	}
-	for i := range kernel {
-		kernel[i] = float32(weight(i) / sum)
-	}
-	return kernel
-}
-
-// convolveAt writes the c channels of the pixel at index i, which is number at
-// of n along an axis whose pixels lie stride apart.
-func convolveAt(dst, src []float32, i, c int, kernel []float32, at, n, stride int) {
-	line := i - at*stride
-	for ch := range c {
-		sum := kernel[0] * src[i+ch]
-		for k := 1; k < len(kernel); k++ {
-			lo, hi := line+mirror(at-k, n)*stride+ch, line+mirror(at+k, n)*stride+ch
-			sum += kernel[k] * (src[lo] + src[hi])
-		}
-		dst[i+ch] = sum
-	}
-}
-
-// mirror brings an index into [0, n) by reflection at the first and last pixel.
-func mirror(i, n int) int {
-	if n == 1 {
-		return 0
-	}
-	period := 2 * (n - 1)
-	i %= period
-	if i < 0 {
-		i += period
-	}
-	return min(i, period-i)
 }

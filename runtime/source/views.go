@@ -6,6 +6,7 @@ import (
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime/rng"
+	"github.com/locorun/locorun/runtime/source/vector"
 )
 
 // Key is what the randomness of a view is a function of.
@@ -36,14 +37,17 @@ type Views struct {
 	steps []step
 	shape model.Shape
 	norm  Norm
+	kept  kept
+	tier  vector.Tier
 	spare sync.Pool // of *bench
 }
 
 // step is one line of a views list.
 type step struct {
 	model.View
+	cutter  cutter // of a crop
 	purpose rng.Purpose
-	run     func(*bench, model.View, *rng.Stream) error
+	run     func(*bench, *step, *rng.Stream) error
 }
 
 // NewViews prepares steps whose result is pictures of the given shape.
@@ -54,8 +58,9 @@ func NewViews(steps []model.View, shape model.Shape, norm Norm) (*Views, error) 
 	if n := len(norm.Mean); n != len(norm.Std) || n != 0 && n != shape.C {
 		return nil, fmt.Errorf("normalise has %d means and %d deviations for %d channels", n, len(norm.Std), shape.C)
 	}
-	v := &Views{shape: shape, norm: norm}
-	v.spare.New = func() any { return new(bench) }
+	v := &Views{shape: shape, norm: norm, tier: vector.Best()}
+	v.kept.rows.m, v.kept.columns.m = shape.H, shape.W
+	v.spare.New = func() any { return &bench{kept: &v.kept} }
 	count := map[string]int{}
 	for _, s := range steps {
 		run, err := stepOf(s)
@@ -64,14 +69,14 @@ func NewViews(steps []model.View, shape model.Shape, norm Norm) (*Views, error) 
 		}
 		name := fmt.Sprintf("view/%s#%d", s.Kind, count[s.Kind])
 		count[s.Kind]++
-		v.steps = append(v.steps, step{s, rng.For(name), run})
+		v.steps = append(v.steps, step{s, newCutter(s), rng.For(name), run})
 	}
 	return v, nil
 }
 
 // stepOf finds what carries a step out and checks its numbers: they come from a
 // checked program, so that a fault here is the checker's.
-func stepOf(s model.View) (run func(*bench, model.View, *rng.Stream) error, err error) {
+func stepOf(s model.View) (run func(*bench, *step, *rng.Stream) error, err error) {
 	sound := true
 	switch s.Kind {
 	case "crop":
@@ -108,90 +113,18 @@ func ordered(r [2]float64) bool { return r[0] > 0 && r[0] <= r[1] }
 func (v *Views) Apply(dst []float32, p Picture, k Key) error {
 	b := v.spare.Get().(*bench)
 	defer v.spare.Put(b)
-	b.load(p, v.shape.C)
-	for _, s := range v.steps {
-		r := s.purpose.Stream(k.Seed, uint64(k.Epoch), uint64(k.Image), uint64(k.View))
-		if err := s.run(b, s.View, &r); err != nil {
+	b.load(p, v.shape.C, v.tier)
+	for i := range v.steps {
+		s := &v.steps[i]
+		b.draws = s.purpose.Stream(k.Seed, uint64(k.Epoch), uint64(k.Image), uint64(k.View))
+		if err := s.run(b, s, &b.draws); err != nil {
 			return err
 		}
 	}
-	b.unpack()
 	if b.h != v.shape.H || b.w != v.shape.W {
 		return fmt.Errorf("%d x %d pixels after the views, want %d x %d", b.h, b.w, v.shape.H, v.shape.W)
 	}
-	v.norm.apply(dst, b.pix)
+	b.settle()
+	b.write(dst[:v.shape.Elements()], v.norm)
 	return nil
-}
-
-// apply writes src, normalised, to dst.
-func (n Norm) apply(dst, src []float32) {
-	if len(n.Mean) == 0 {
-		copy(dst, src)
-		return
-	}
-	channels := len(n.Mean)
-	for c := range channels {
-		mean, scale := n.Mean[c], 1/n.Std[c]
-		for i := c; i < len(src); i += channels {
-			dst[i] = (src[i] - mean) * scale
-		}
-	}
-}
-
-// bench is where one picture is worked on: the picture as it came until a step
-// resamples or unpacks it, then numbers in [0, 1]. It is used again for the
-// next one.
-type bench struct {
-	picture  Picture // its Pix is nil once unpacked
-	channels int     // wanted
-	h, w, c  int
-	pix      []float32 // h x w x c, valid once unpacked
-	other    []float32 // the next pix
-	middle   []float32 // between the two passes of resampling and blurring
-	rows     axis
-	columns  axis
-}
-
-func (b *bench) load(p Picture, channels int) {
-	b.picture, b.channels = p, channels
-	b.h, b.w, b.c = p.H, p.W, p.C
-}
-
-// unpack turns the bytes of the picture into numbers of the wanted channels,
-// unless that has been done.
-func (b *bench) unpack() {
-	if b.picture.Pix == nil {
-		return
-	}
-	b.pix = sized(b.pix, len(b.picture.Pix))
-	for i, v := range b.picture.Pix {
-		b.pix[i] = float32(v) * (1.0 / 255)
-	}
-	b.picture.Pix = nil
-	b.convert()
-}
-
-// convert changes pix to the wanted number of channels.
-func (b *bench) convert() {
-	if b.c == b.channels {
-		return
-	}
-	n := b.h * b.w
-	b.other = sized(b.other, n*b.channels)
-	for i := range n {
-		if b.c == 3 {
-			b.other[i] = luma(b.pix[3*i], b.pix[3*i+1], b.pix[3*i+2])
-		} else {
-			b.other[3*i], b.other[3*i+1], b.other[3*i+2] = b.pix[i], b.pix[i], b.pix[i]
-		}
-	}
-	b.pix, b.other, b.c = b.other, b.pix, b.channels
-}
-
-// sized gives a slice of n elements of any content, buf's memory where it does.
-func sized(buf []float32, n int) []float32 {
-	if cap(buf) < n {
-		return make([]float32, n)
-	}
-	return buf[:n]
 }

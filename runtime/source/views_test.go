@@ -9,6 +9,7 @@ import (
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime/rng"
+	"github.com/locorun/locorun/runtime/source/vector"
 )
 
 // noise is an h x w picture of c channels of any bytes.
@@ -132,7 +133,7 @@ func TestCropAgainstItsDefinition(t *testing.T) {
 		}
 		k := Key{Seed: 3, Epoch: 1, Image: i, View: 1}
 		r := v.steps[0].purpose.Stream(3, 1, uint64(i), 1)
-		win := cropWindow(p.H, p.W, step, &r)
+		win := v.steps[0].cutter.window(p.H, p.W, &r)
 		got := make([]float32, 7*8*3)
 		if err := v.Apply(got, p, k); err != nil {
 			t.Fatal(err)
@@ -149,7 +150,7 @@ func TestCropWindows(t *testing.T) {
 	corners := map[[2]int]bool{}
 	for i := range 500 {
 		r := v.steps[0].purpose.Stream(1, 0, uint64(i), 0)
-		w := cropWindow(100, 100, v.steps[0].View, &r)
+		w := v.steps[0].cutter.window(100, 100, &r)
 		share, ratio := float64(w.h*w.w)/1e4, float64(w.w)/float64(w.h)
 		if share < 0.29 || share > 0.61 || ratio < 0.73 || ratio > 1.36 {
 			t.Fatalf("window %+v: share %.2f, ratio %.2f", w, share, ratio)
@@ -176,7 +177,7 @@ func TestCropOfStrips(t *testing.T) {
 	}
 	for _, tt := range tests {
 		r := rng.For("x").Stream(1)
-		if got := cropWindow(tt.h, tt.w, cropStep(8, 8, 1, 1), &r); got != tt.want {
+		if got := newCutter(cropStep(8, 8, 1, 1)).window(tt.h, tt.w, &r); got != tt.want {
 			t.Errorf("window of %d x %d = %+v, want %+v", tt.h, tt.w, got, tt.want)
 		}
 	}
@@ -241,34 +242,51 @@ func TestJitterPartsAgainstTheirDefinition(t *testing.T) {
 	g1, g2 := grey(0.2, 0.4, 0.6), grey(0.8, 0.1, 0.3)
 	mean := (g1 + g2) / 2
 
-	p := pix()
-	brighten(p, 1.5)
-	near(t, "brightness", p, []float32{0.3, 0.6, 0.9, 1, 0.15, 0.45}, 1e-6)
+	p := onBench(pix())
+	p.scale(1.5, 0)
+	near(t, "brightness", values(p), []float32{0.3, 0.6, 0.9, 1, 0.15, 0.45}, 1e-6)
 
 	want := pix()
 	for i, v := range want {
 		want[i] = float32(max(0, min(1, 0.5*float64(v)+0.5*mean)))
 	}
-	p = pix()
-	contrastOf(p, 3, 0.5)
-	near(t, "contrast", p, want, 1e-6)
+	p = onBench(pix())
+	p.contrast(0.5)
+	near(t, "contrast", values(p), want, 1e-6)
 
 	want = pix()
 	for i, v := range want {
 		want[i] = float32(max(0, min(1, 2*float64(v)-[]float64{g1, g2}[i/3])))
 	}
-	p = pix()
-	saturate(p, 3, 2)
-	near(t, "saturation", p, want, 1e-6)
+	p = onBench(pix())
+	p.saturate(2)
+	near(t, "saturation", values(p), want, 1e-6)
 
-	p = pix()
-	turnHue(p, 3, 1.0/3) // a third of a turn moves red to green, green to blue
-	near(t, "hue", p, []float32{0.6, 0.2, 0.4, 0.3, 0.8, 0.1}, 1e-6)
-	turnHue(p, 3, -1.0/3)
-	near(t, "hue back", p, pix(), 1e-6)
-	turnHue(p, 3, 0.5)
-	turnHue(p, 3, 0.5)
-	near(t, "whole turn", p, pix(), 1e-6)
+	p = onBench(pix())
+	p.turnHue(1.0 / 3) // a third of a turn moves red to green, green to blue
+	near(t, "hue", values(p), []float32{0.6, 0.2, 0.4, 0.3, 0.8, 0.1}, 1e-6)
+	p.turnHue(-1.0 / 3)
+	near(t, "hue back", values(p), pix(), 1e-6)
+	p.turnHue(0.5)
+	p.turnHue(0.5)
+	near(t, "whole turn", values(p), pix(), 1e-6)
+}
+
+// onBench is a bench with a row of colours.
+func onBench(pix []float32) *bench {
+	b := &bench{h: 1, w: len(pix) / 3, c: 3, tier: vector.Best()}
+	b.planes.fit(3, 1, vector.Blocks(b.w)*vector.Block)
+	for i, v := range pix {
+		b.planes.row(i%3, 0)[i/3] = v
+	}
+	return b
+}
+
+// values are the values of a bench, the channels of a pixel side by side.
+func values(b *bench) []float32 {
+	dst := make([]float32, b.h*b.w*b.c)
+	b.write(dst, Norm{})
+	return dst
 }
 
 func TestJitterStaysInRangeAndReachesAllOrders(t *testing.T) {
@@ -431,13 +449,12 @@ func TestApplyRefusesWhatDoesNotFit(t *testing.T) {
 
 // A tall strip does not ask for a plane between the two passes.
 func TestResampleTakesTheNarrowWay(t *testing.T) {
-	b := &bench{}
-	b.load(noise(100_000, 1, 1, 1), 1)
-	if err := b.resample(window{0, 0, 100_000, 1}, 64, 64); err != nil {
-		t.Fatal(err)
-	}
-	if cap(b.middle) > 64*64 {
-		t.Errorf("%d values between the passes", cap(b.middle))
+	b := &bench{kept: new(kept)}
+	b.load(noise(100_000, 1, 1, 1), 1, vector.Best())
+	b.resample(window{0, 0, 100_000, 1}, 64, 64)
+	b.settle()
+	if cap(b.middle.pix) > 64*64 || cap(b.band.pix) > bandSize+vector.Room {
+		t.Errorf("%d values between the passes, %d of the picture at a time", cap(b.middle.pix), cap(b.band.pix))
 	}
 }
 
