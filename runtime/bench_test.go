@@ -22,7 +22,7 @@ func BenchmarkQuickstart(b *testing.B) {
 		b.Fatal(found)
 	}
 	net.Readouts, net.Train.Epochs = nil, 2
-	backend := cpu.New(cpu.Options{})
+	backend := onCPU(b, cpu.Options{})
 	defer backend.Close()
 	for range b.N {
 		r, err := Prepare(Config{Net: net, Backend: backend, Depth: 1, Workers: 1})

@@ -72,7 +72,7 @@ func TestChoose(t *testing.T) {
 // TestCandidateIsPlan holds the bytes of every candidate to the total of the
 // plan of a run that takes it, whatever the units, turns and losses.
 func TestCandidateIsPlan(t *testing.T) {
-	b := cpu.New(cpu.Options{Workers: 1})
+	b := onCPU(t, cpu.Options{Workers: 1})
 	defer b.Close()
 	nets := variants()
 	nets["in turn"] = func() *model.Net { return tiny(4, pairs, func(n *model.Net) { batchLoss(n); n.Train.InTurn = true }) }

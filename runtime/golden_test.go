@@ -41,7 +41,7 @@ func openGolden(t *testing.T, name string) *golden {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	t.Cleanup(func() { b.Close() })
 	g, err := graphs.Build(p, b)
 	if err != nil {

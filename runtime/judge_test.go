@@ -161,7 +161,7 @@ func TestFloorSeesFewPictures(t *testing.T) {
 		readouts(n)
 		n.Train.Batch, n.Train.Microbatch = 40, 40
 	})
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	r := must(Prepare(Config{Net: net, Backend: b, Depth: 1}))(t)
 	defer r.Close()

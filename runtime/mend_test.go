@@ -17,7 +17,7 @@ func overflow(n *model.Net) {
 // attempt trains and returns the error.
 func attempt(t *testing.T, net *model.Net, edit func(*Config)) (*Result, error) {
 	t.Helper()
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	cfg := Config{Net: net, Backend: b, Depth: 1, Workers: 1}
 	if edit != nil {

@@ -21,7 +21,7 @@ import (
 // It is what the pipeline is held to, byte for byte.
 func oracle(t *testing.T, net *model.Net, recompute bool) *Weights {
 	t.Helper()
-	b := cpu.New(cpu.Options{Workers: 1})
+	b := onCPU(t, cpu.Options{Workers: 1})
 	defer b.Close()
 	r, err := Prepare(Config{Net: net, Backend: b, Depth: 1, Recompute: recompute})
 	if err != nil {

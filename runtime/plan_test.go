@@ -20,7 +20,7 @@ func TestRunEqualsPlan(t *testing.T) {
 		for _, depth := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s depth %d", name, depth), func(t *testing.T) {
 				net := make()
-				b := cpu.New(cpu.Options{})
+				b := onCPU(t, cpu.Options{})
 				defer b.Close()
 				r := must(Prepare(Config{Net: net, Backend: b, Depth: depth, Workers: 1}))(t)
 				defer r.Close()
@@ -109,7 +109,7 @@ func TestResidentMemoryIsPlanned(t *testing.T) {
 		return
 	}
 	net := large()
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	r := must(Prepare(Config{Net: net, Backend: b, Depth: 1, Workers: 0}))(t)
 	defer r.Close()

@@ -65,7 +65,7 @@ var pairs = [][2]int{{0, 1}, {1, 2}, {2, 3}}
 
 func train(t *testing.T, net *model.Net, edit func(*Config)) *Result {
 	t.Helper()
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	cfg := Config{Net: net, Backend: b, Depth: 1, Workers: 1}
 	if edit != nil {

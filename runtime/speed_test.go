@@ -9,7 +9,7 @@ import (
 
 // TestSpeed asks only that something is measured and given back.
 func TestSpeed(t *testing.T) {
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	got, err := Speed(b, time.Microsecond)
 	if err != nil || got <= 0 {

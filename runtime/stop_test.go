@@ -32,7 +32,7 @@ func within(t *testing.T, limit time.Duration, f func()) {
 // its first batch to after its last, and wants it back soon with nothing left.
 func TestCancelledAnywhere(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	moments := rand.New(rand.NewPCG(1, 2))
 	for n := range 30 {
@@ -54,7 +54,7 @@ func TestCancelledAnywhere(t *testing.T) {
 // wants whole weights.
 func TestStoppedAnywhere(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	for n := range 12 {
 		net := tiny(4, pairs, readouts)

@@ -35,7 +35,7 @@ func (l *losses) batch(r BatchReport) {
 
 // tryOn runs a trial on a backend of its own.
 func tryOn(t *Trial) (*Tried, error) {
-	b := cpu.New(cpu.Options{})
+	b := cpu.New(cpu.Options{Tier: testedTier()})
 	defer b.Close()
 	t.Backend = b
 	return t.Run(context.Background())
@@ -148,7 +148,7 @@ func TestTrialRefuses(t *testing.T) {
 
 func TestTrialEndsByItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	b := cpu.New(cpu.Options{})
+	b := onCPU(t, cpu.Options{})
 	defer b.Close()
 	tr := &Trial{Config: Config{Net: tiny(2, [][2]int{{0, 1}}, nil), Depth: 1, Backend: b}, Batches: 1 << 20}
 	tr.Ended = func(int) { cancel() }
