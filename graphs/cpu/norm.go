@@ -31,9 +31,11 @@ type normTask[T float] struct {
 }
 
 // norm is the kernel of Norm.
-func norm[T float](r *run) error {
+func norm[T float](r *run) error { return newNorm[T](r).run() }
+
+func newNorm[T float](r *run) normTask[T] {
 	t := normTask[T]{groups: r.attr.Groups, savedMean: output[T](r, 1), savedInvstd: output[T](r, 2)}
-	return t.run(r, r.in[0], input[T](r, 0), 1, output[T](r, 0))
+	return t.of(r, r.in[0], input[T](r, 0), 1, output[T](r, 0))
 }
 
 // convNorm is the kernel of ConvNorm: the two ops, one after the other.
@@ -44,21 +46,26 @@ func convNorm[T float](r *run) error {
 		return err
 	}
 	t := normTask[T]{groups: r.attr.NormGroups, savedMean: output[T](r, 2), savedInvstd: output[T](r, 3)}
-	return t.run(r, r.out[0], z, 2, output[T](r, 1))
+	return t.of(r, r.out[0], z, 2, output[T](r, 1)).run()
 }
 
-// run normalises x of the given shape into y; the arguments from number first
-// on are scale, shift, mean, var and residual.
-func (t normTask[T]) run(r *run, shape []int, x []T, first int, y []T) error {
+// of is the task for x of the given shape and y; the arguments from number
+// first on are scale, shift, mean, var and residual.
+func (t normTask[T]) of(r *run, shape []int, x []T, first int, y []T) normTask[T] {
 	t.r, t.relu, t.eps = r, r.attr.ReLU, r.attr.Eps
 	t.n, t.pixels, t.c = shape[0], shape[1]*shape[2], shape[3]
 	t.x, t.y = x, y
 	t.scale, t.shift = input[T](r, first), input[T](r, first+1)
 	t.mean, t.vari, t.residual = input[T](r, first+2), input[T](r, first+3), input[T](r, first+4)
+	return t
+}
+
+// run normalises x into y.
+func (t normTask[T]) run() error {
 	switch {
 	case t.groups > 0:
 		return t.group()
-	case r.attr.Mode == op.NormRunning:
+	case t.r.attr.Mode == op.NormRunning:
 		return t.running()
 	}
 	return t.batch()
@@ -67,14 +74,21 @@ func (t normTask[T]) run(r *run, shape []int, x []T, first int, y []T) error {
 // batch normalises by the statistics of the whole batch and moves the running
 // ones where the mode says so.
 func (t normTask[T]) batch() error {
-	stats := scratch[float64](&t.r.shared, slotB, 2*t.c)
-	mean, m2 := stats[:t.c], stats[t.c:]
-	if err := t.moments(mean, m2); err != nil {
+	mean, m2, err := t.moments(func(_ *workspace, x []T, sums []float64) { shiftedSums(x, sums, t.c) })
+	if err != nil {
 		return err
 	}
-	rows := float64(t.n * t.pixels)
 	factor := scratch[T](&t.r.shared, slotC, 2*t.c)
 	centre, gain := factor[:t.c], factor[t.c:]
+	t.settle(mean, m2, centre, gain)
+	return t.apply(centre, gain)
+}
+
+// settle makes what pixels are normalised with, from the batch's means and
+// sums of squared deviations; saves the statistics, and moves the running ones
+// where the mode says so.
+func (t normTask[T]) settle(mean, m2 []float64, centre, gain []T) {
+	rows := float64(t.n * t.pixels)
 	for c := range t.c {
 		invstd := 1 / math.Sqrt(m2[c]/rows+t.eps)
 		centre[c], gain[c] = T(mean[c]), T(invstd)
@@ -87,7 +101,6 @@ func (t normTask[T]) batch() error {
 	for c := range t.c {
 		gain[c] *= t.scale[c]
 	}
-	return t.apply(centre, gain)
 }
 
 // move moves the running statistics: the variance is the unbiased one.
@@ -102,6 +115,12 @@ func (t normTask[T]) move(mean, m2 []float64) {
 // running normalises by the running statistics, which are also what is saved.
 func (t normTask[T]) running() error {
 	gain := scratch[T](&t.r.shared, slotC, t.c)
+	t.settleRunning(gain)
+	return t.apply(t.mean, gain)
+}
+
+// settleRunning is settle with the running statistics.
+func (t normTask[T]) settleRunning(gain []T) {
 	for c := range gain {
 		gain[c] = T(1 / math.Sqrt(float64(t.vari[c])+t.eps))
 	}
@@ -110,40 +129,40 @@ func (t normTask[T]) running() error {
 	for c := range gain {
 		gain[c] *= t.scale[c]
 	}
-	return t.apply(t.mean, gain)
 }
 
-// moments writes each channel's mean and sum of squared deviations. Segments
-// of pixels are summed in float64, as differences from the segment's first
-// pixel so that a large mean costs no digits, and joined in order.
-func (t normTask[T]) moments(mean, m2 []float64) error {
+// moments is each channel's mean and sum of squared deviations, in slotB.
+// Segments of pixels are summed by the function given, as differences from the
+// segment's first pixel so that a large mean costs no digits, and joined in
+// order. A segment's sums are base, sum and square, a channel each.
+func (t normTask[T]) moments(sum func(ws *workspace, x []T, sums []float64)) (mean, m2 []float64, err error) {
 	rows, c := t.n*t.pixels, t.c
+	stats := zeroed[float64](&t.r.shared, slotB, 2*c)
+	mean, m2 = stats[:c], stats[c:]
 	n := segments(rows, c)
 	sums := scratch[float64](&t.r.shared, slotA, 3*n*c)
-	err := t.r.each(n, func(tile int, _ *workspace) {
+	err = t.r.each(n, func(tile int, ws *workspace) {
 		from, to := span(tile, n, rows)
-		s := sums[tile*3*c:][:3*c]
-		shiftedSums(t.x[from*c:to*c], s[:c], s[c:2*c], s[2*c:], c)
+		sum(ws, t.x[from*c:to*c], sums[tile*3*c:][:3*c])
 	})
-	clear(mean)
-	clear(m2)
 	for i := range n {
 		from, to := span(i, n, rows)
 		s := sums[i*3*c:][:3*c]
 		join(float64(from), float64(to-from), mean, m2, s[:c], s[c:2*c], s[2*c:])
 	}
-	return err
+	return mean, m2, err
 }
 
-// shiftedSums sums the rows of x, c wide: base is the first row, sum and
-// square the sums of the differences from it and of their squares.
-func shiftedSums[T float](x []T, base, sum, square []float64, c int) {
+// shiftedSums sums the rows of x, c wide, in float64: base is the first row,
+// sum and square the sums of the differences from it and of their squares.
+func shiftedSums[T float](x []T, sums []float64, c int) {
+	base, sum, square := sums[:c], sums[c:2*c], sums[2*c:]
 	for i, v := range x[:c] {
 		base[i] = float64(v)
 	}
 	clear(sum)
 	clear(square)
-	base, sum, square = base[:c], sum[:c], square[:c]
+	sum, square = sum[:len(base)], square[:len(base)]
 	for ; len(x) >= c; x = x[c:] {
 		row := x[:c]
 		for i := range base {

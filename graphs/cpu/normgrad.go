@@ -18,7 +18,9 @@ type normGradTask[T float] struct {
 }
 
 // normGrad is the kernel of NormGrad.
-func normGrad[T float](r *run) error {
+func normGrad[T float](r *run) error { return newNormGrad[T](r).run() }
+
+func newNormGrad[T float](r *run) normGradTask[T] {
 	s := r.in[1]
 	t := normGradTask[T]{
 		r: r, n: s[0], pixels: s[1] * s[2], c: s[3], groups: r.attr.Groups,
@@ -32,7 +34,7 @@ func normGrad[T float](r *run) error {
 	if r.attr.Weights {
 		t.dscale, t.dshift = output[T](r, 2), output[T](r, 3)
 	}
-	return t.run()
+	return t
 }
 
 // run writes the gradients.
@@ -129,17 +131,25 @@ type normGradFactors[T float] struct{ gain, centre, slope, mean []T }
 // batch sums over the batch, adds the scale and shift gradients and returns the
 // factors, which lie in slotB.
 func (t normGradTask[T]) batch() (f normGradFactors[T], err error) {
+	c := t.c
+	return t.settle(func(ws *workspace, from, to int, sums []float64) {
+		buf := scratch[T](ws, slotA, c)
+		clear(sums)
+		for p := from; p < to; p++ {
+			addMoments(sums[:c], sums[c:], t.masked(buf, p*c, c), t.x[p*c:], t.mean)
+		}
+	})
+}
+
+// settle is batch with the function that sums g and g*(x-mean) over pixels
+// [from,to).
+func (t normGradTask[T]) settle(sum func(ws *workspace, from, to int, sums []float64)) (f normGradFactors[T], err error) {
 	rows, c := t.n*t.pixels, t.c
 	n := segments(rows, c)
 	sums := scratch[float64](&t.r.shared, slotA, 2*n*c)
 	err = t.r.each(n, func(tile int, ws *workspace) {
-		buf := scratch[T](ws, slotA, c)
-		s := sums[tile*2*c:][:2*c]
-		clear(s)
 		from, to := span(tile, n, rows)
-		for p := from; p < to; p++ {
-			addMoments(s[:c], s[c:], t.masked(buf, p*c, c), t.x[p*c:], t.mean)
-		}
+		sum(ws, from, to, sums[tile*2*c:][:2*c])
 	})
 	if err != nil {
 		return f, err
@@ -147,12 +157,12 @@ func (t normGradTask[T]) batch() (f normGradFactors[T], err error) {
 	for i := 1; i < n; i++ {
 		addTo(sums[:2*c], sums[i*2*c:][:2*c])
 	}
-	sum, product := sums[:c], sums[c:2*c]
-	f = t.factors(sum, product)
+	product := sums[c : 2*c]
+	f = t.factors(sums[:c], product)
 	for i := range product {
 		product[i] *= float64(t.invstd[i])
 	}
-	t.addWeights(sum, product)
+	t.addWeights(sums[:c], product)
 	return f, nil
 }
 

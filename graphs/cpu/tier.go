@@ -58,6 +58,8 @@ func fast() map[op.Code]func(*run) error {
 	return map[op.Code]func(*run) error{
 		op.Conv:         convDirect,
 		op.Dense:        convDirect,
+		op.Norm:         normFast,
+		op.NormGrad:     normGradFast,
 		op.ConvNorm:     convNormDirect,
 		op.ConvNormGrad: convNormGradDirect,
 		op.ConvInput:    convInputDirect,
