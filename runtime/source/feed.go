@@ -16,9 +16,11 @@ import (
 //	      ^                                                     |
 //	      +---------------------- release ----------------------+
 //
-// The planner hands out single pictures, so that all workers fill one tray
-// before they begin the next. Which worker draws a picture makes no difference
-// to it; of several errors in a tray the one of its first picture counts.
+// The planner hands out a few pictures at a time, few enough for all workers to
+// fill one tray before they begin the next, many enough for the hand-over to
+// cost little beside small pictures. Which worker draws a picture makes no
+// difference to it; of several errors in a tray the one of its first picture
+// counts.
 // Without workers the reader fills each tray itself.
 //
 // Goroutines end when all is drawn or when close is called, which waits for
@@ -49,17 +51,25 @@ type tray struct {
 	pixels []float32 // room for the most images; rows as the drawer lays them
 	out    atomic.Bool
 
-	left atomic.Int64 // pictures not yet drawn
+	left atomic.Int64 // pictures not yet dealt with
 	done chan struct{}
 	mu   sync.Mutex
 	bad  int // place of the first picture that failed
 	err  error
 }
 
+// task is pictures from.. up to to of a tray.
 type task struct {
-	tray *tray
-	i    int
+	tray     *tray
+	from, to int
 }
+
+// mostOfATask is the largest number of pictures in a task.
+const mostOfATask = 16
+
+// share is how many pictures of n a task has: some for each worker, even where
+// one of them is held up.
+func (f *feed) share(n int) int { return max(1, min(mostOfATask, n/(4*f.workers))) }
 
 // newFeed makes a feed of jobs trays of which no more than trays exist, each
 // with room for images pictures of values numbers, and starts its workers.
@@ -95,12 +105,14 @@ func (f *feed) deal() {
 		}
 		f.begin(t, number)
 		f.full <- t // has room for every tray
-		for i := range t.images {
+		for i, n := 0, len(t.images); i < n; {
+			k := task{t, i, min(n, i+f.share(n))}
 			select {
-			case f.work <- task{t, i}:
+			case f.work <- k:
 			case <-f.ended.Done():
 				return
 			}
+			i = k.to
 		}
 	}
 }
@@ -114,10 +126,13 @@ func (f *feed) begin(t *tray, number int) {
 
 func (f *feed) drawAll() {
 	for k := range f.work {
-		if err := f.drawOne(k.tray, k.i); err != nil {
-			k.tray.fail(k.i, err)
+		for i := k.from; i < k.to; i++ {
+			if err := f.drawOne(k.tray, i); err != nil {
+				k.tray.fail(i, err)
+				break // those behind it do not count
+			}
 		}
-		if k.tray.left.Add(-1) == 0 {
+		if k.tray.left.Add(int64(k.from-k.to)) == 0 {
 			k.tray.done <- struct{}{}
 		}
 	}

@@ -1,0 +1,6 @@
+//go:build race
+
+package source
+
+// raceEnabled: the race detector drops what a pool holds.
+const raceEnabled = true
