@@ -35,7 +35,7 @@ func (b *Backend) Peak() float64 {
 // tier, and for products the tile that one kernel computes.
 func (b *Backend) KernelName(c op.Code, a op.Attr, in, out [][]int, dtype op.Dtype) string {
 	_, fast := fast()[c]
-	if b.tier.set == nil || dtype != op.F32 || !fast {
+	if b.tier.set == nil || dtype != op.F32 || !fast || c == op.NTXent && !ntxentFits(a) {
 		return "portable"
 	}
 	g, ok := geometryOf(c, a, in, out)

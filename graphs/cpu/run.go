@@ -105,6 +105,7 @@ const (
 	slotMask    // of a relu
 	slotStats   // partial sums of a norm
 	slotSums    // sums of channels
+	slotPanel   // a factor of a product, packed
 	slots
 )
 
@@ -116,6 +117,7 @@ type workspace struct {
 	// Arguments of kernels, which must not lie on a stack.
 	conv  vector.ConvTile
 	outer vector.OuterTile
+	soft  vector.SoftmaxTile
 	norm  vector.NormTile
 	maps  mapKernels
 }

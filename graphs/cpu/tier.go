@@ -65,6 +65,7 @@ func fast() map[op.Code]func(*run) error {
 		op.ConvInput:    convInputDirect,
 		op.DenseInput:   convInputDirect,
 		op.ConvWeight:   convWeightDirect,
+		op.NTXent:       ntxentFast,
 		op.DenseWeight:  convWeightDirect,
 		op.PoolMax:      poolMax32,
 		op.PoolMaxGrad:  poolMaxGrad32,

@@ -17,6 +17,7 @@ package vector
 //go:generate go -C gen run . -family outer -pkg vector -out ../outer_amd64.s -stubs ../outer_amd64.go
 //go:generate go -C gen run . -family peak -pkg vector -out ../peak_amd64.s -stubs ../peak_amd64.go
 //go:generate go -C gen run . -family norm -pkg vector -out ../norm_amd64.s -stubs ../norm_amd64.go
+//go:generate go -C gen run . -family softmax -pkg vector -out ../softmax_amd64.s -stubs ../softmax_amd64.go
 //go:generate go -C gen run . -family elementwise -pkg vector -out ../elementwise_amd64.s -stubs ../elementwise_amd64.go
 //go:generate go -C gen run . -family update -pkg vector -out ../update_amd64.s -stubs ../update_amd64.go
 //go:generate go -C gen run . -family table -out ../table_amd64.go

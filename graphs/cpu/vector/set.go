@@ -30,6 +30,8 @@ type Set struct {
 	// PoolMax and PoolMaxGrad take a *PoolTile, MapSum a *SumTile, Resize and
 	// ResizeGrad a *ResizeTile, Shuffle a *ShuffleTile.
 	PoolMax, PoolMaxGrad, MapSum, Resize, ResizeGrad, Shuffle func(*byte)
+	// SoftmaxSums and SoftmaxWeights take a *SoftmaxTile.
+	SoftmaxSums, SoftmaxWeights func(*byte)
 	// Kernels over elements, which take a *FlatTile: see there.
 	Rectify, KeepPositive, Add, AddScaledDifference, AddWide, SumSquares func(*byte)
 	Step, StepMomentum, StepNesterov, StepAdam                           func(*byte)

@@ -146,6 +146,8 @@ func avx512() *Set {
 	s.StepMomentum = stepMomentumAVX512
 	s.StepNesterov = stepNesterovAVX512
 	s.StepAdam = stepAdamAVX512
+	s.SoftmaxSums = softmaxSumsAVX512
+	s.SoftmaxWeights = softmaxWeightsAVX512
 	return s
 }
 
@@ -256,5 +258,7 @@ func avx2() *Set {
 	s.StepMomentum = stepMomentumAVX2
 	s.StepNesterov = stepNesterovAVX2
 	s.StepAdam = stepAdamAVX2
+	s.SoftmaxSums = softmaxSumsAVX2
+	s.SoftmaxWeights = softmaxWeightsAVX2
 	return s
 }

@@ -26,6 +26,7 @@ var families = map[string]func(){
 	"outer":       outerFamily,
 	"peak":        peakFamily,
 	"pool":        poolFamily,
+	"softmax":     softmaxFamily,
 }
 
 func main() {

@@ -16,6 +16,7 @@ var named = []string{
 	"normGradApply", "normGradApplyReLU", "normGradApplyKeep", "normGradApplyReLUKeep",
 	"rectify", "keepPositive", "add", "addScaledDifference", "addWide", "sumSquares",
 	"step", "stepMomentum", "stepNesterov", "stepAdam",
+	"softmaxSums", "softmaxWeights",
 }
 
 // writeTable writes the functions that fill a Set with the kernels.
