@@ -80,18 +80,19 @@ func (b *bench) contrast(f float32) {
 	b.scale(f, (1-f)*float32(mean))
 }
 
-// mean is the mean of a channel. Sums of columns are added in one order.
+// mean is the mean of a channel.
 func (b *bench) mean(c int) float64 {
 	mask := maskOf(b.w)
 	b.tier.Sum(&vector.Sum{
 		Src: b.planes.pix[c*b.planes.size:], SrcRow: b.planes.stride,
 		Rows: b.h, Blocks: b.planes.stride / vector.Block, Mask: mask[:], Out: b.sums[:],
 	})
-	sum := 0.0
-	for _, v := range b.sums {
-		sum += v
+	for n := len(b.sums) / 2; n > 0; n /= 2 { // in one order
+		for i := range n {
+			b.sums[i] += b.sums[n+i]
+		}
 	}
-	return sum / (float64(b.h) * float64(b.w))
+	return b.sums[0] / (float64(b.h) * float64(b.w))
 }
 
 // maskOf says which places of a row's last block exist.

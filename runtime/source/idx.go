@@ -104,7 +104,7 @@ func (d *idx) Label(i int) int {
 
 func (d *idx) Picture(i int) (Picture, error) {
 	n := d.shape.Elements()
-	return Picture{H: d.shape.H, W: d.shape.W, C: 1, Pix: d.pixels[i*n : (i+1)*n : (i+1)*n]}, nil
+	return Picture{H: d.shape.H, W: d.shape.W, C: 1, Pix: d.pixels[i*n : (i+1)*n]}, nil
 }
 
 // readIDX reads one file of the given rank: its dimensions and its elements.

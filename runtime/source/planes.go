@@ -79,7 +79,14 @@ func (b *bench) write(dst []float32, n Norm) {
 	if a.Blocks = b.w / vector.Block; a.Blocks > 0 {
 		b.tier.Write3(&a)
 	}
-	for y := range b.h { // what is left of rows
+	if b.w%vector.Block != 0 {
+		b.writeRest(dst, &a)
+	}
+}
+
+// writeRest writes what whole blocks leave of rows of three channels.
+func (b *bench) writeRest(dst []float32, a *vector.Write) {
+	for y := range b.h {
 		for c := range 3 {
 			row := b.planes.row(c, y)
 			for x := a.Blocks * vector.Block; x < b.w; x++ {

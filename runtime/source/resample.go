@@ -163,17 +163,18 @@ func (b *bench) filterRow(src []float32, stride int, dst, weights []float32) {
 // into rows at.. of planes.
 func (b *bench) expand(to *planes, at, y, n int) {
 	p := b.picture
+	pix := p.Pix[:cap(p.Pix)] // what lies behind a picture may be read, and is not used
 	row := p.W * p.C
 	blocks := to.stride / vector.Block
 	from := (b.cut.y+y)*row + b.cut.x*p.C
 	read := blocks * vector.Block * p.C // a row, in whole blocks
-	safe := min(n, max(0, (len(p.Pix)-from-read+row)/row))
+	safe := min(n, max(0, (len(pix)-from-read+row)/row))
 	if safe > 0 {
-		b.expandRows(p.Pix[from:], row, to, at, safe, blocks)
+		b.expandRows(pix[from:], row, to, at, safe, blocks)
 	}
 	for i := safe; i < n; i++ { // at the picture's end
 		b.last = resized(b.last, read)
-		copy(b.last, p.Pix[from+i*row:])
+		copy(b.last, pix[from+i*row:])
 		b.expandRows(b.last, 0, to, at+i, 1, blocks)
 	}
 }

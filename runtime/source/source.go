@@ -38,7 +38,8 @@ import (
 )
 
 // Picture is H x W pixels of C channels (1 grey, 3 red-green-blue), row by
-// row, the channels of a pixel side by side. Pix may be shared: read it only.
+// row, the channels of a pixel side by side. Pix may be shared: read it only,
+// and append nothing to it.
 type Picture struct {
 	H, W, C int
 	Pix     []uint8

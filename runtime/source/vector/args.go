@@ -58,8 +58,9 @@ type Affine struct {
 	F, Rest float32
 }
 
-// Sum adds up a plane by columns modulo 16, in float64. Of the last block of a
-// row it counts what Mask has set to -1.
+// Sum adds up a plane by columns modulo 16: first the blocks of each row, the
+// last one first, of which it counts what Mask has set to -1; then the rows, in
+// float64.
 type Sum struct {
 	Src          []float32
 	SrcRow       int

@@ -96,17 +96,20 @@ func (a *Affine) run() {
 func (a *Sum) run() {
 	var sum [Block]float64
 	for y := range a.Rows {
-		row := a.Src[y*a.SrcRow:]
-		for b := range a.Blocks - 1 {
-			for j, v := range at(row, b) {
-				sum[j] += float64(v)
+		src := a.Src[y*a.SrcRow:]
+		row := *at(src, a.Blocks-1)
+		for j, set := range a.Mask[:Block] {
+			if set == 0 {
+				row[j] = 0
 			}
 		}
-		last := at(row, a.Blocks-1)
-		for j, set := range a.Mask[:Block] {
-			if set != 0 {
-				sum[j] += float64(last[j])
+		for b := range a.Blocks - 1 {
+			for j, v := range at(src, b) {
+				row[j] += v
 			}
+		}
+		for j, v := range row {
+			sum[j] += float64(v)
 		}
 	}
 	copy(a.Out, sum[:])

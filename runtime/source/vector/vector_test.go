@@ -255,7 +255,7 @@ func TestSum(t *testing.T) {
 		for _, v := range want {
 			exact -= v
 		}
-		if math.Abs(exact) > 1e-9 {
+		if math.Abs(exact) > 1e-5 {
 			t.Errorf("sums are %v short", exact)
 		}
 	})

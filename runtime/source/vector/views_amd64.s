@@ -595,61 +595,58 @@ GLOBL weaveAVX2<>(SB), RODATA|NOPTR, $96
 // func sumAVX2(p *byte)
 // Requires: AVX
 TEXT ·sumAVX2(SB), NOSPLIT, $0-8
-	MOVQ   p+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   24(AX), DX
-	SHLQ   $0x02, DX
-	MOVQ   32(AX), BX
-	MOVQ   48(AX), SI
-	MOVQ   72(AX), DI
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
+	MOVQ    p+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    24(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    32(AX), BX
+	MOVQ    48(AX), SI
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	MOVQ    72(AX), SI
+	MOVQ    40(AX), DI
+	DECQ    DI
+	SHLQ    $0x06, DI
+	VXORPD  Y2, Y2, Y2
+	VXORPD  Y3, Y3, Y3
+	VXORPD  Y4, Y4, Y4
+	VXORPD  Y5, Y5, Y5
 
 row:
-	MOVQ CX, R8
-	MOVQ 40(AX), R9
-	DECQ R9
-	JZ   last
+	MOVQ    CX, R8
+	MOVQ    40(AX), R9
+	VMOVUPS (CX)(DI*1), Y6
+	VANDPS  Y0, Y6, Y6
+	VMOVUPS 32(CX)(DI*1), Y7
+	VANDPS  Y1, Y7, Y7
+	DECQ    R9
+	JZ      whole
 
 block:
-	VCVTPS2PD (R8), Y4
-	VADDPD    Y4, Y0, Y0
-	VCVTPS2PD 16(R8), Y4
-	VADDPD    Y4, Y1, Y1
-	VCVTPS2PD 32(R8), Y4
-	VADDPD    Y4, Y2, Y2
-	VCVTPS2PD 48(R8), Y4
-	VADDPD    Y4, Y3, Y3
-	ADDQ      $0x40, R8
-	DECQ      R9
-	JNZ       block
+	VADDPS (R8), Y6, Y6
+	VADDPS 32(R8), Y7, Y7
+	ADDQ   $0x40, R8
+	DECQ   R9
+	JNZ    block
 
-last:
-	VMOVUPS   (R8), X4
-	VANDPS    (SI), X4, X4
-	VCVTPS2PD X4, Y4
-	VADDPD    Y4, Y0, Y0
-	VMOVUPS   16(R8), X4
-	VANDPS    16(SI), X4, X4
-	VCVTPS2PD X4, Y4
-	VADDPD    Y4, Y1, Y1
-	VMOVUPS   32(R8), X4
-	VANDPS    32(SI), X4, X4
-	VCVTPS2PD X4, Y4
-	VADDPD    Y4, Y2, Y2
-	VMOVUPS   48(R8), X4
-	VANDPS    48(SI), X4, X4
-	VCVTPS2PD X4, Y4
-	VADDPD    Y4, Y3, Y3
-	ADDQ      DX, CX
-	DECQ      BX
-	JNZ       row
-	VMOVUPD   Y0, (DI)
-	VMOVUPD   Y1, 32(DI)
-	VMOVUPD   Y2, 64(DI)
-	VMOVUPD   Y3, 96(DI)
+whole:
+	VCVTPS2PD    X6, Y8
+	VADDPD       Y8, Y2, Y2
+	VEXTRACTF128 $0x01, Y6, X6
+	VCVTPS2PD    X6, Y8
+	VADDPD       Y8, Y3, Y3
+	VCVTPS2PD    X7, Y6
+	VADDPD       Y6, Y4, Y4
+	VEXTRACTF128 $0x01, Y7, X7
+	VCVTPS2PD    X7, Y6
+	VADDPD       Y6, Y5, Y5
+	ADDQ         DX, CX
+	DECQ         BX
+	JNZ          row
+	VMOVUPS      Y2, (SI)
+	VMOVUPS      Y3, 32(SI)
+	VMOVUPS      Y4, 64(SI)
+	VMOVUPS      Y5, 96(SI)
 	VZEROUPPER
 	RET
 
@@ -1975,47 +1972,47 @@ DATA weaveAVX5121<>+188(SB)/4, $0x0000001f
 GLOBL weaveAVX5121<>(SB), RODATA|NOPTR, $192
 
 // func sumAVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512DQ, AVX512F
 TEXT ·sumAVX512(SB), NOSPLIT, $0-8
-	MOVQ   p+0(FP), AX
-	MOVQ   (AX), CX
-	MOVQ   24(AX), DX
-	SHLQ   $0x02, DX
-	MOVQ   32(AX), BX
-	MOVQ   48(AX), SI
-	MOVQ   72(AX), DI
-	VPXORQ Z0, Z0, Z0
-	VPXORQ Z1, Z1, Z1
+	MOVQ    p+0(FP), AX
+	MOVQ    (AX), CX
+	MOVQ    24(AX), DX
+	SHLQ    $0x02, DX
+	MOVQ    32(AX), BX
+	MOVQ    48(AX), SI
+	VMOVUPS (SI), Z0
+	MOVQ    72(AX), SI
+	MOVQ    40(AX), DI
+	DECQ    DI
+	SHLQ    $0x06, DI
+	VXORPD  Z1, Z1, Z1
+	VXORPD  Z2, Z2, Z2
 
 row:
-	MOVQ CX, R8
-	MOVQ 40(AX), R9
-	DECQ R9
-	JZ   last
+	MOVQ    CX, R8
+	MOVQ    40(AX), R9
+	VMOVUPS (CX)(DI*1), Z3
+	VANDPS  Z0, Z3, Z3
+	DECQ    R9
+	JZ      whole
 
 block:
-	VCVTPS2PD (R8), Z2
-	VADDPD    Z2, Z0, Z0
-	VCVTPS2PD 32(R8), Z2
-	VADDPD    Z2, Z1, Z1
-	ADDQ      $0x40, R8
-	DECQ      R9
-	JNZ       block
+	VADDPS (R8), Z3, Z3
+	ADDQ   $0x40, R8
+	DECQ   R9
+	JNZ    block
 
-last:
-	VMOVUPS   (R8), Y2
-	VANDPS    (SI), Y2, Y2
-	VCVTPS2PD Y2, Z2
-	VADDPD    Z2, Z0, Z0
-	VMOVUPS   32(R8), Y2
-	VANDPS    32(SI), Y2, Y2
-	VCVTPS2PD Y2, Z2
-	VADDPD    Z2, Z1, Z1
-	ADDQ      DX, CX
-	DECQ      BX
-	JNZ       row
-	VMOVUPD   Z0, (DI)
-	VMOVUPD   Z1, 64(DI)
+whole:
+	VCVTPS2PD     Y3, Z4
+	VADDPD        Z4, Z1, Z1
+	VEXTRACTF32X8 $0x01, Z3, Y3
+	VCVTPS2PD     Y3, Z4
+	VADDPD        Z4, Z2, Z2
+	ADDQ          DX, CX
+	DECQ          BX
+	JNZ           row
+	VMOVUPS       Z1, (SI)
+	VMOVUPS       Z2, 64(SI)
 	VZEROUPPER
 	RET
 

@@ -260,49 +260,55 @@ func (s isa) weaver512() func(v []vec, to Mem) {
 	}
 }
 
-// sum adds in float64: a block is 16/lanes*2 vectors.
+// sum adds up a row in vectors as they lie, then the rows in float64.
 func (s isa) sum() {
 	a := s.function("sum", "Sum", "Src: SrcRow Rows Blocks Mask: Out:")
 	src, srcRow, rows := a.word("Src"), a.bytes("SrcRow"), a.word("Rows")
-	mask, out := a.word("Mask"), a.word("Out")
+	mask, out := s.load(ptr(a.word("Mask"))), a.word("Out")
+	last := a.word("Blocks")
+	DECQ(last)
+	SHLQ(Imm(6), last)
 	sums := append(s.block(), s.block()...)
 	for _, v := range sums {
-		if s.wide() {
-			VPXORQ(v, v, v)
-		} else {
-			VXORPS(v, v, v)
-		}
-	}
-	step := 64 / len(sums)
-	add := func(i int, from Op) {
-		v := s.vec()
-		VCVTPS2PD(from, v)
-		VADDPD(v, sums[i], sums[i])
+		VXORPD(v, v, v)
 	}
 	loop("row", rows, func() {
-		in, n := copyOf(src), a.word("Blocks")
+		in, n, row := copyOf(src), a.word("Blocks"), s.block()
+		for i := range row {
+			VMOVUPS(s.half(ptr(src).Idx(last, 1), i), row[i])
+			VANDPS(mask[i], row[i], row[i])
+		}
 		DECQ(n)
-		JZ(LabelRef("last"))
+		JZ(LabelRef("whole"))
 		loop("block", n, func() {
-			for i := range sums {
-				add(i, ptr(in).Offset(i*step))
+			for i := range row {
+				VADDPS(s.half(ptr(in), i), row[i], row[i])
 			}
 			ADDQ(Imm(64), in)
 		})
-		Label("last")
-		for i := range sums {
-			var x vec = XMM()
-			if s.wide() {
-				x = YMM()
-			}
-			VMOVUPS(ptr(in).Offset(i*step), x)
-			VANDPS(ptr(mask).Offset(i*step), x, x)
-			add(i, x)
+		Label("whole")
+		for i, v := range row {
+			s.addWide(v, sums[2*i], sums[2*i+1])
 		}
 		ADDQ(srcRow, src)
 	})
-	for i, v := range sums {
-		VMOVUPD(v, ptr(out).Offset(i*s.width()))
-	}
+	s.store(sums, ptr(out))
 	end()
+}
+
+// addWide adds the halves of v to two vectors of float64.
+func (s isa) addWide(v, low, high vec) {
+	wide := s.vec()
+	if s.wide() {
+		VCVTPS2PD(v.AsY(), wide)
+		VADDPD(wide, low, low)
+		VEXTRACTF32X8(Imm(1), v, v.AsY())
+		VCVTPS2PD(v.AsY(), wide)
+	} else {
+		VCVTPS2PD(v.AsX(), wide)
+		VADDPD(wide, low, low)
+		VEXTRACTF128(Imm(1), v, v.AsX())
+		VCVTPS2PD(v.AsX(), wide)
+	}
+	VADDPD(wide, high, high)
 }
