@@ -121,19 +121,20 @@ var errLabelChanged = errors.New("the label changed while the file was in use")
 
 func (d *cifar) Picture(i int) (Picture, error) {
 	r, record := d.files[d.file[i]], i-d.first[d.file[i]]
-	buf := make([]byte, r.size)
-	if err := r.read(record, buf); err != nil {
+	buf := r.borrow()
+	defer r.giveBack(buf)
+	if err := r.read(record, *buf); err != nil {
 		return Picture{}, err
 	}
-	if buf[d.kind.head-1] != d.labels[i] {
+	if (*buf)[d.kind.head-1] != d.labels[i] {
 		return Picture{}, wrongRecord(r.path, record, int64(record)*int64(r.size), "%w", errLabelChanged)
 	}
 	p := Picture{H: cifarSide, W: cifarSide, C: 3, Pix: make([]uint8, 3*cifarPlane)}
-	for c := range 3 {
-		plane := buf[d.kind.head+c*cifarPlane:][:cifarPlane]
-		for k, v := range plane {
-			p.Pix[3*k+c] = v
-		}
+	planes := (*buf)[d.kind.head:][:3*cifarPlane]
+	red, green, blue := planes[:cifarPlane], planes[cifarPlane:][:cifarPlane], planes[2*cifarPlane:][:cifarPlane]
+	for k, v := range red {
+		px := p.Pix[3*k:][:3]
+		px[0], px[1], px[2] = v, green[k], blue[k]
 	}
 	return p, nil
 }

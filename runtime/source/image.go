@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	"image/jpeg"
 	"image/png"
 	"io"
@@ -126,41 +125,4 @@ func (c claim) scansBounded(data []byte) error {
 		return fmt.Errorf("JPEG with %d scans of %d x %d pixels", scans, c.Width, c.Height)
 	}
 	return nil
-}
-
-// toRGB converts a decoded image; the three kinds that decoders return most
-// have ways of their own.
-func toRGB(img image.Image) Picture {
-	b := img.Bounds()
-	p := Picture{H: b.Dy(), W: b.Dx(), C: 3, Pix: make([]uint8, 3*b.Dx()*b.Dy())}
-	var pixel func(x, y int) (r, g, b uint8)
-	switch m := img.(type) {
-	case *image.YCbCr:
-		pixel = func(x, y int) (uint8, uint8, uint8) {
-			i, j := m.YOffset(x, y), m.COffset(x, y)
-			return color.YCbCrToRGB(m.Y[i], m.Cb[j], m.Cr[j])
-		}
-	case *image.Gray:
-		pixel = func(x, y int) (uint8, uint8, uint8) {
-			v := m.Pix[m.PixOffset(x, y)]
-			return v, v, v
-		}
-	case *image.NRGBA:
-		pixel = func(x, y int) (uint8, uint8, uint8) {
-			i := m.PixOffset(x, y)
-			return m.Pix[i], m.Pix[i+1], m.Pix[i+2]
-		}
-	default:
-		pixel = func(x, y int) (uint8, uint8, uint8) {
-			c := color.NRGBAModel.Convert(img.At(x, y)).(color.NRGBA)
-			return c.R, c.G, c.B
-		}
-	}
-	for y := range p.H {
-		for x := range p.W {
-			i := 3 * (y*p.W + x)
-			p.Pix[i], p.Pix[i+1], p.Pix[i+2] = pixel(b.Min.X+x, b.Min.Y+y)
-		}
-	}
-	return p
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // recordFile is an open file of records of one size, read where asked for.
@@ -15,7 +16,19 @@ type recordFile struct {
 	path  string
 	size  int // bytes of a record
 	count int
+	spare sync.Pool // of *[]byte, a record long
 }
+
+// borrow gives memory for a record, of any content, until giveBack.
+func (r *recordFile) borrow() *[]byte {
+	if buf, ok := r.spare.Get().(*[]byte); ok {
+		return buf
+	}
+	buf := make([]byte, r.size)
+	return &buf
+}
+
+func (r *recordFile) giveBack(buf *[]byte) { r.spare.Put(buf) }
 
 // openRecords opens a file of records of size bytes; a file that is empty or
 // ends within a record is refused.

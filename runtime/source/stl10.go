@@ -131,14 +131,15 @@ func (d *stl10) Label(i int) int {
 }
 
 func (d *stl10) Picture(i int) (Picture, error) {
-	buf := make([]byte, d.x.size)
-	if err := d.x.read(i, buf); err != nil {
+	buf := d.x.borrow()
+	defer d.x.giveBack(buf)
+	if err := d.x.read(i, *buf); err != nil {
 		return Picture{}, err
 	}
 	p := Picture{H: stlSide, W: stlSide, C: 3, Pix: make([]uint8, 3*stlPlane)}
 	for c := range 3 {
 		for x := range stlSide {
-			column := buf[c*stlPlane+x*stlSide:][:stlSide]
+			column := (*buf)[c*stlPlane+x*stlSide:][:stlSide]
 			for y, v := range column {
 				p.Pix[3*(y*stlSide+x)+c] = v
 			}
