@@ -106,6 +106,7 @@ type stencilCall struct {
 	packed  []float32
 	start   []float32 // channels filled up to whole vectors; first values of the sums
 	add     bool
+	from    int // bytes from out to what is added
 }
 
 // blocks computes blocks [b0,b1) of the output channels.
@@ -114,7 +115,7 @@ func (c *stencilCall) blocks(ws *workspace, b0, b1 int) {
 	t.Rows, t.Depth, t.RowStep = s.rows, s.depth, 4*s.rowStep
 	t.PixelStep, t.OutStep, t.Add = 4*s.inPixel, 4*s.outPixel, 0
 	if c.add {
-		t.Add = 1
+		t.Add, t.From = 1, c.from
 	}
 	t.A = unsafe.Pointer(&c.in[s.in])
 	for i := b0; i < b1; i++ {

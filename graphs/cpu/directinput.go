@@ -169,8 +169,8 @@ func (c *inputGrad) unit(ws *workspace, u unit, dy []float32, from, to int) int 
 	set := g.gradSet()
 	dx := c.dx[c.input(u):]
 	k0, k1 := c.channels(from), c.channels(to)
-	add := c.prepare(g, u, dx, k0, k1)
-	call := stencilCall{set: c.r.b.tier.set, packed: c.packed, start: c.start, in: dy, out: dx, add: add}
+	call := stencilCall{set: c.r.b.tier.set, packed: c.packed, start: c.start, in: dy, out: dx}
+	call.add, call.from = c.added(g, u, dx, k0, k1)
 	lanes := c.r.lanes()
 	blocks := channelBlocks(lanes, g.cg)
 	set.each(g, lanes, 0, func(i, j, _ int) {
@@ -197,19 +197,24 @@ func (c *inputGrad) channels(column int) int {
 	return column/blocks*c.cg + min(c.cg, column%blocks*2*c.r.lanes())
 }
 
-// prepare fills channels [k0,k1) of a unit's gradient with what is added to,
-// and reports whether there is such.
-func (c *inputGrad) prepare(g geometry, u unit, dx []float32, k0, k1 int) bool {
-	if c.whole && c.more == nil {
-		return false
+// added says whether the stencils add to something, and how many bytes behind
+// the unit's gradient that lies. Where no window sees some of the pixels, it is
+// put into channels [k0,k1) of the gradient first.
+func (c *inputGrad) added(g geometry, u unit, dx []float32, k0, k1 int) (add bool, from int) {
+	if c.whole {
+		if c.more == nil {
+			return false, 0
+		}
+		more := c.more[c.geometry.input(u):]
+		return true, int(uintptr(first(more)) - uintptr(first(dx)))
 	}
 	n := g.n * g.h * g.w * g.c
 	for at := k0; at < n; at += g.c {
 		if c.more == nil {
 			clear(dx[at:][:k1-k0])
 		} else {
-			copy(dx[at:][:k1-k0], c.more[c.input(u)+at:])
+			copy(dx[at:][:k1-k0], c.more[c.geometry.input(u)+at:])
 		}
 	}
-	return true
+	return true, 0
 }

@@ -11,7 +11,7 @@ TEXT ·conv1x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	MOVQ    24(AX), BX
@@ -70,16 +70,17 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VADDPS    (BX), Z0, Z0
-	VMOVUPS.Z 64(BX), K1, Z2
+	VADDPS    (BX)(R8*1), Z0, Z0
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z2
 	VADDPS    Z2, Z1, Z1
 	ADDQ      SI, BX
 
@@ -104,7 +105,7 @@ TEXT ·conv1x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -180,20 +181,21 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z4
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z4
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z3, Z3
 	ADDQ      DI, SI
 
@@ -221,7 +223,7 @@ TEXT ·conv1x3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -314,24 +316,25 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z6
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z6
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z3, Z3
 	ADDQ      DI, SI
-	VADDPS    (SI), Z4, Z4
-	VMOVUPS.Z 64(SI), K1, Z6
+	VADDPS    (SI)(R9*1), Z4, Z4
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z5, Z5
 	ADDQ      DI, SI
 
@@ -363,7 +366,7 @@ TEXT ·conv1x4x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI), Z2
@@ -473,28 +476,29 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VADDPS    (DI), Z0, Z0
-	VMOVUPS.Z 64(DI), K1, Z8
+	VADDPS    (DI)(R10*1), Z0, Z0
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z1, Z1
 	ADDQ      R8, DI
-	VADDPS    (DI), Z2, Z2
-	VMOVUPS.Z 64(DI), K1, Z8
+	VADDPS    (DI)(R10*1), Z2, Z2
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z3, Z3
 	ADDQ      R8, DI
-	VADDPS    (DI), Z4, Z4
-	VMOVUPS.Z 64(DI), K1, Z8
+	VADDPS    (DI)(R10*1), Z4, Z4
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z5, Z5
 	ADDQ      R8, DI
-	VADDPS    (DI), Z6, Z6
-	VMOVUPS.Z 64(DI), K1, Z8
+	VADDPS    (DI)(R10*1), Z6, Z6
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z7, Z7
 	ADDQ      R8, DI
 
@@ -529,7 +533,7 @@ TEXT ·conv1x5x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI), Z2
@@ -656,32 +660,33 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VADDPS    (DI), Z0, Z0
-	VMOVUPS.Z 64(DI), K1, Z10
+	VADDPS    (DI)(R10*1), Z0, Z0
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z1, Z1
 	ADDQ      R8, DI
-	VADDPS    (DI), Z2, Z2
-	VMOVUPS.Z 64(DI), K1, Z10
+	VADDPS    (DI)(R10*1), Z2, Z2
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z3, Z3
 	ADDQ      R8, DI
-	VADDPS    (DI), Z4, Z4
-	VMOVUPS.Z 64(DI), K1, Z10
+	VADDPS    (DI)(R10*1), Z4, Z4
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z5, Z5
 	ADDQ      R8, DI
-	VADDPS    (DI), Z6, Z6
-	VMOVUPS.Z 64(DI), K1, Z10
+	VADDPS    (DI)(R10*1), Z6, Z6
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z7, Z7
 	ADDQ      R8, DI
-	VADDPS    (DI), Z8, Z8
-	VMOVUPS.Z 64(DI), K1, Z10
+	VADDPS    (DI)(R10*1), Z8, Z8
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z9, Z9
 	ADDQ      R8, DI
 
@@ -720,7 +725,7 @@ TEXT ·conv1x6x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS (R8), Z2
@@ -864,36 +869,37 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VADDPS    (R8), Z0, Z0
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z0, Z0
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      R9, R8
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z2, Z2
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      R9, R8
-	VADDPS    (R8), Z4, Z4
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z4, Z4
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      R9, R8
-	VADDPS    (R8), Z6, Z6
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z6, Z6
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      R9, R8
-	VADDPS    (R8), Z8, Z8
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z8, Z8
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      R9, R8
-	VADDPS    (R8), Z10, Z10
-	VMOVUPS.Z 64(R8), K1, Z12
+	VADDPS    (R8)(R11*1), Z10, Z10
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      R9, R8
 
@@ -935,7 +941,7 @@ TEXT ·conv1x7x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS (R8), Z2
@@ -1096,40 +1102,41 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VADDPS    (R8), Z0, Z0
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z0, Z0
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z1, Z1
 	ADDQ      R9, R8
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z2, Z2
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z3, Z3
 	ADDQ      R9, R8
-	VADDPS    (R8), Z4, Z4
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z4, Z4
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z5, Z5
 	ADDQ      R9, R8
-	VADDPS    (R8), Z6, Z6
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z6, Z6
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z7, Z7
 	ADDQ      R9, R8
-	VADDPS    (R8), Z8, Z8
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z8, Z8
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z9, Z9
 	ADDQ      R9, R8
-	VADDPS    (R8), Z10, Z10
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z10, Z10
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z11, Z11
 	ADDQ      R9, R8
-	VADDPS    (R8), Z12, Z12
-	VMOVUPS.Z 64(R8), K1, Z14
+	VADDPS    (R8)(R11*1), Z12, Z12
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z13, Z13
 	ADDQ      R9, R8
 
@@ -1172,7 +1179,7 @@ TEXT ·conv2x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS (BX), Z2
@@ -1252,22 +1259,23 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VADDPS    (BX), Z0, Z0
-	VMOVUPS.Z 64(BX), K1, Z4
+	VADDPS    (BX)(R8*1), Z0, Z0
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z1, Z1
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      24(CX), BX
-	VADDPS    (BX), Z2, Z2
-	VMOVUPS.Z 64(BX), K1, Z4
+	VADDPS    (BX)(R8*1), Z2, Z2
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z3, Z3
 	ADDQ      SI, BX
 
@@ -1297,7 +1305,7 @@ TEXT ·conv2x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -1411,30 +1419,31 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z8
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z8
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z3, Z3
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VADDPS    (SI), Z4, Z4
-	VMOVUPS.Z 64(SI), K1, Z8
+	VADDPS    (SI)(R9*1), Z4, Z4
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z5, Z5
 	ADDQ      DI, SI
-	VADDPS    (SI), Z6, Z6
-	VMOVUPS.Z 64(SI), K1, Z8
+	VADDPS    (SI)(R9*1), Z6, Z6
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z7, Z7
 	ADDQ      DI, SI
 
@@ -1470,7 +1479,7 @@ TEXT ·conv2x3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -1618,38 +1627,39 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      DI, SI
-	VADDPS    (SI), Z4, Z4
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z4, Z4
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VADDPS    (SI), Z6, Z6
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z6, Z6
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      DI, SI
-	VADDPS    (SI), Z8, Z8
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z8, Z8
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      DI, SI
-	VADDPS    (SI), Z10, Z10
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z10, Z10
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      DI, SI
 
@@ -1692,7 +1702,7 @@ TEXT ·conv2x4x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI), Z2
@@ -1874,46 +1884,47 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VADDPS    (DI), Z0, Z0
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z0, Z0
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z1, Z1
 	ADDQ      R8, DI
-	VADDPS    (DI), Z2, Z2
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z2, Z2
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z3, Z3
 	ADDQ      R8, DI
-	VADDPS    (DI), Z4, Z4
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z4, Z4
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z5, Z5
 	ADDQ      R8, DI
-	VADDPS    (DI), Z6, Z6
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z6, Z6
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z7, Z7
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VADDPS    (DI), Z8, Z8
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z8, Z8
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z9, Z9
 	ADDQ      R8, DI
-	VADDPS    (DI), Z10, Z10
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z10, Z10
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z11, Z11
 	ADDQ      R8, DI
-	VADDPS    (DI), Z12, Z12
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z12, Z12
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z13, Z13
 	ADDQ      R8, DI
-	VADDPS    (DI), Z14, Z14
-	VMOVUPS.Z 64(DI), K1, Z16
+	VADDPS    (DI)(R10*1), Z14, Z14
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z15, Z15
 	ADDQ      R8, DI
 
@@ -1962,7 +1973,7 @@ TEXT ·conv2x5x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI), Z2
@@ -2178,54 +2189,55 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VADDPS    (DI), Z0, Z0
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z0, Z0
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z1, Z1
 	ADDQ      R8, DI
-	VADDPS    (DI), Z2, Z2
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z2, Z2
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z3, Z3
 	ADDQ      R8, DI
-	VADDPS    (DI), Z4, Z4
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z4, Z4
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z5, Z5
 	ADDQ      R8, DI
-	VADDPS    (DI), Z6, Z6
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z6, Z6
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z7, Z7
 	ADDQ      R8, DI
-	VADDPS    (DI), Z8, Z8
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z8, Z8
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z9, Z9
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VADDPS    (DI), Z10, Z10
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z10, Z10
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z11, Z11
 	ADDQ      R8, DI
-	VADDPS    (DI), Z12, Z12
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z12, Z12
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z13, Z13
 	ADDQ      R8, DI
-	VADDPS    (DI), Z14, Z14
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z14, Z14
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z15, Z15
 	ADDQ      R8, DI
-	VADDPS    (DI), Z16, Z16
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z16, Z16
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z17, Z17
 	ADDQ      R8, DI
-	VADDPS    (DI), Z18, Z18
-	VMOVUPS.Z 64(DI), K1, Z20
+	VADDPS    (DI)(R10*1), Z18, Z18
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z19, Z19
 	ADDQ      R8, DI
 
@@ -2281,7 +2293,7 @@ TEXT ·conv2x6x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS (R8), Z2
@@ -2531,62 +2543,63 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VADDPS    (R8), Z0, Z0
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z0, Z0
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z1, Z1
 	ADDQ      R9, R8
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z2, Z2
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z3, Z3
 	ADDQ      R9, R8
-	VADDPS    (R8), Z4, Z4
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z4, Z4
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z5, Z5
 	ADDQ      R9, R8
-	VADDPS    (R8), Z6, Z6
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z6, Z6
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z7, Z7
 	ADDQ      R9, R8
-	VADDPS    (R8), Z8, Z8
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z8, Z8
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z9, Z9
 	ADDQ      R9, R8
-	VADDPS    (R8), Z10, Z10
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z10, Z10
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z11, Z11
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VADDPS    (R8), Z12, Z12
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z12, Z12
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z13, Z13
 	ADDQ      R9, R8
-	VADDPS    (R8), Z14, Z14
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z14, Z14
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z15, Z15
 	ADDQ      R9, R8
-	VADDPS    (R8), Z16, Z16
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z16, Z16
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z17, Z17
 	ADDQ      R9, R8
-	VADDPS    (R8), Z18, Z18
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z18, Z18
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z19, Z19
 	ADDQ      R9, R8
-	VADDPS    (R8), Z20, Z20
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z20, Z20
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z21, Z21
 	ADDQ      R9, R8
-	VADDPS    (R8), Z22, Z22
-	VMOVUPS.Z 64(R8), K1, Z24
+	VADDPS    (R8)(R11*1), Z22, Z22
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z23, Z23
 	ADDQ      R9, R8
 
@@ -2648,7 +2661,7 @@ TEXT ·conv2x7x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS 64(R8), Z1
 	VMOVUPS (R8), Z2
@@ -2932,70 +2945,71 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VADDPS    (R8), Z0, Z0
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z0, Z0
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z1, Z1
 	ADDQ      R9, R8
-	VADDPS    (R8), Z2, Z2
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z2, Z2
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z3, Z3
 	ADDQ      R9, R8
-	VADDPS    (R8), Z4, Z4
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z4, Z4
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z5, Z5
 	ADDQ      R9, R8
-	VADDPS    (R8), Z6, Z6
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z6, Z6
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z7, Z7
 	ADDQ      R9, R8
-	VADDPS    (R8), Z8, Z8
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z8, Z8
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z9, Z9
 	ADDQ      R9, R8
-	VADDPS    (R8), Z10, Z10
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z10, Z10
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z11, Z11
 	ADDQ      R9, R8
-	VADDPS    (R8), Z12, Z12
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z12, Z12
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z13, Z13
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VADDPS    (R8), Z14, Z14
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z14, Z14
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z15, Z15
 	ADDQ      R9, R8
-	VADDPS    (R8), Z16, Z16
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z16, Z16
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z17, Z17
 	ADDQ      R9, R8
-	VADDPS    (R8), Z18, Z18
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z18, Z18
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z19, Z19
 	ADDQ      R9, R8
-	VADDPS    (R8), Z20, Z20
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z20, Z20
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z21, Z21
 	ADDQ      R9, R8
-	VADDPS    (R8), Z22, Z22
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z22, Z22
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z23, Z23
 	ADDQ      R9, R8
-	VADDPS    (R8), Z24, Z24
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z24, Z24
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z25, Z25
 	ADDQ      R9, R8
-	VADDPS    (R8), Z26, Z26
-	VMOVUPS.Z 64(R8), K1, Z28
+	VADDPS    (R8)(R11*1), Z26, Z26
+	VMOVUPS.Z 64(R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z27, Z27
 	ADDQ      R9, R8
 
@@ -3061,7 +3075,7 @@ TEXT ·conv3x1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS 64(BX), Z1
 	VMOVUPS (BX), Z2
@@ -3162,28 +3176,29 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VADDPS    (BX), Z0, Z0
-	VMOVUPS.Z 64(BX), K1, Z6
+	VADDPS    (BX)(R8*1), Z0, Z0
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z6
 	VADDPS    Z6, Z1, Z1
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      24(CX), BX
-	VADDPS    (BX), Z2, Z2
-	VMOVUPS.Z 64(BX), K1, Z6
+	VADDPS    (BX)(R8*1), Z2, Z2
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z6
 	VADDPS    Z6, Z3, Z3
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      40(CX), BX
-	VADDPS    (BX), Z4, Z4
-	VMOVUPS.Z 64(BX), K1, Z6
+	VADDPS    (BX)(R8*1), Z4, Z4
+	VMOVUPS.Z 64(BX)(R8*1), K1, Z6
 	VADDPS    Z6, Z5, Z5
 	ADDQ      SI, BX
 
@@ -3218,7 +3233,7 @@ TEXT ·conv3x2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -3370,40 +3385,41 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VADDPS    (SI), Z4, Z4
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z4, Z4
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      DI, SI
-	VADDPS    (SI), Z6, Z6
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z6, Z6
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VADDPS    (SI), Z8, Z8
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z8, Z8
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      DI, SI
-	VADDPS    (SI), Z10, Z10
-	VMOVUPS.Z 64(SI), K1, Z12
+	VADDPS    (SI)(R9*1), Z10, Z10
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      DI, SI
 
@@ -3447,7 +3463,7 @@ TEXT ·conv3x3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS 64(SI), Z1
 	VMOVUPS (SI), Z2
@@ -3650,52 +3666,53 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VADDPS    (SI), Z0, Z0
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z0, Z0
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z1, Z1
 	ADDQ      DI, SI
-	VADDPS    (SI), Z2, Z2
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z2, Z2
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z3, Z3
 	ADDQ      DI, SI
-	VADDPS    (SI), Z4, Z4
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z4, Z4
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z5, Z5
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VADDPS    (SI), Z6, Z6
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z6, Z6
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z7, Z7
 	ADDQ      DI, SI
-	VADDPS    (SI), Z8, Z8
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z8, Z8
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z9, Z9
 	ADDQ      DI, SI
-	VADDPS    (SI), Z10, Z10
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z10, Z10
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z11, Z11
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VADDPS    (SI), Z12, Z12
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z12, Z12
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z13, Z13
 	ADDQ      DI, SI
-	VADDPS    (SI), Z14, Z14
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z14, Z14
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z15, Z15
 	ADDQ      DI, SI
-	VADDPS    (SI), Z16, Z16
-	VMOVUPS.Z 64(SI), K1, Z18
+	VADDPS    (SI)(R9*1), Z16, Z16
+	VMOVUPS.Z 64(SI)(R9*1), K1, Z18
 	VADDPS    Z18, Z17, Z17
 	ADDQ      DI, SI
 
@@ -3749,7 +3766,7 @@ TEXT ·conv3x4x2AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS 64(DI), Z1
 	VMOVUPS (DI), Z2
@@ -4003,64 +4020,65 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VADDPS    (DI), Z0, Z0
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z0, Z0
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z1, Z1
 	ADDQ      R8, DI
-	VADDPS    (DI), Z2, Z2
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z2, Z2
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z3, Z3
 	ADDQ      R8, DI
-	VADDPS    (DI), Z4, Z4
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z4, Z4
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z5, Z5
 	ADDQ      R8, DI
-	VADDPS    (DI), Z6, Z6
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z6, Z6
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z7, Z7
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VADDPS    (DI), Z8, Z8
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z8, Z8
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z9, Z9
 	ADDQ      R8, DI
-	VADDPS    (DI), Z10, Z10
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z10, Z10
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z11, Z11
 	ADDQ      R8, DI
-	VADDPS    (DI), Z12, Z12
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z12, Z12
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z13, Z13
 	ADDQ      R8, DI
-	VADDPS    (DI), Z14, Z14
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z14, Z14
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z15, Z15
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      40(CX), DI
-	VADDPS    (DI), Z16, Z16
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z16, Z16
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z17, Z17
 	ADDQ      R8, DI
-	VADDPS    (DI), Z18, Z18
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z18, Z18
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z19, Z19
 	ADDQ      R8, DI
-	VADDPS    (DI), Z20, Z20
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z20, Z20
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z21, Z21
 	ADDQ      R8, DI
-	VADDPS    (DI), Z22, Z22
-	VMOVUPS.Z 64(DI), K1, Z24
+	VADDPS    (DI)(R10*1), Z22, Z22
+	VMOVUPS.Z 64(DI)(R10*1), K1, Z24
 	VADDPS    Z24, Z23, Z23
 	ADDQ      R8, DI
 
@@ -4122,7 +4140,7 @@ TEXT ·conv1x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	MOVQ    24(AX), BX
 	MOVQ    40(AX), SI
@@ -4170,15 +4188,16 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VMOVUPS.Z (BX), K1, Z1
+	VMOVUPS.Z (BX)(R8*1), K1, Z1
 	VADDPS    Z1, Z0, Z0
 	ADDQ      SI, BX
 
@@ -4202,7 +4221,7 @@ TEXT ·conv1x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	MOVQ    24(AX), SI
@@ -4261,18 +4280,19 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z2
+	VMOVUPS.Z (SI)(R9*1), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
+	VMOVUPS.Z (SI)(R9*1), K1, Z2
 	VADDPS    Z2, Z1, Z1
 	ADDQ      DI, SI
 
@@ -4298,7 +4318,7 @@ TEXT ·conv1x3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -4368,21 +4388,22 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z3
+	VMOVUPS.Z (SI)(R9*1), K1, Z3
 	VADDPS    Z3, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
+	VMOVUPS.Z (SI)(R9*1), K1, Z3
 	VADDPS    Z3, Z1, Z1
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
+	VMOVUPS.Z (SI)(R9*1), K1, Z3
 	VADDPS    Z3, Z2, Z2
 	ADDQ      DI, SI
 
@@ -4411,7 +4432,7 @@ TEXT ·conv1x4x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -4492,24 +4513,25 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z4
+	VMOVUPS.Z (DI)(R10*1), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z4
+	VMOVUPS.Z (DI)(R10*1), K1, Z4
 	VADDPS    Z4, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z4
+	VMOVUPS.Z (DI)(R10*1), K1, Z4
 	VADDPS    Z4, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z4
+	VMOVUPS.Z (DI)(R10*1), K1, Z4
 	VADDPS    Z4, Z3, Z3
 	ADDQ      R8, DI
 
@@ -4540,7 +4562,7 @@ TEXT ·conv1x5x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -4632,27 +4654,28 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z5
+	VMOVUPS.Z (DI)(R10*1), K1, Z5
 	VADDPS    Z5, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z5
+	VMOVUPS.Z (DI)(R10*1), K1, Z5
 	VADDPS    Z5, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z5
+	VMOVUPS.Z (DI)(R10*1), K1, Z5
 	VADDPS    Z5, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z5
+	VMOVUPS.Z (DI)(R10*1), K1, Z5
 	VADDPS    Z5, Z3, Z3
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z5
+	VMOVUPS.Z (DI)(R10*1), K1, Z5
 	VADDPS    Z5, Z4, Z4
 	ADDQ      R8, DI
 
@@ -4686,7 +4709,7 @@ TEXT ·conv1x6x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -4789,30 +4812,31 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
+	VMOVUPS.Z (R8)(R11*1), K1, Z6
 	VADDPS    Z6, Z5, Z5
 	ADDQ      R9, R8
 
@@ -4848,7 +4872,7 @@ TEXT ·conv1x7x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -4962,33 +4986,34 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z5, Z5
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
+	VMOVUPS.Z (R8)(R11*1), K1, Z7
 	VADDPS    Z7, Z6, Z6
 	ADDQ      R9, R8
 
@@ -5024,7 +5049,7 @@ TEXT ·conv2x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX), Z1
 	MOVQ    24(AX), BX
@@ -5087,20 +5112,21 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VMOVUPS.Z (BX), K1, Z2
+	VMOVUPS.Z (BX)(R8*1), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      24(CX), BX
-	VMOVUPS.Z (BX), K1, Z2
+	VMOVUPS.Z (BX)(R8*1), K1, Z2
 	VADDPS    Z2, Z1, Z1
 	ADDQ      SI, BX
 
@@ -5128,7 +5154,7 @@ TEXT ·conv2x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -5213,26 +5239,27 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z4
+	VMOVUPS.Z (SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
+	VMOVUPS.Z (SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z1, Z1
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z4
+	VMOVUPS.Z (SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z2, Z2
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
+	VMOVUPS.Z (SI)(R9*1), K1, Z4
 	VADDPS    Z4, Z3, Z3
 	ADDQ      DI, SI
 
@@ -5264,7 +5291,7 @@ TEXT ·conv2x3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -5371,32 +5398,33 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z1, Z1
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z2, Z2
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z3, Z3
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z4, Z4
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z5, Z5
 	ADDQ      DI, SI
 
@@ -5433,7 +5461,7 @@ TEXT ·conv2x4x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -5562,38 +5590,39 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z3, Z3
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z4, Z4
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z8
+	VMOVUPS.Z (DI)(R10*1), K1, Z8
 	VADDPS    Z8, Z7, Z7
 	ADDQ      R8, DI
 
@@ -5634,7 +5663,7 @@ TEXT ·conv2x5x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -5785,44 +5814,45 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z3, Z3
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z4, Z4
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z7, Z7
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z8, Z8
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z10
+	VMOVUPS.Z (DI)(R10*1), K1, Z10
 	VADDPS    Z10, Z9, Z9
 	ADDQ      R8, DI
 
@@ -5868,7 +5898,7 @@ TEXT ·conv2x6x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -6041,50 +6071,51 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z6, Z6
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z12
+	VMOVUPS.Z (R8)(R11*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      R9, R8
 
@@ -6134,7 +6165,7 @@ TEXT ·conv2x7x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -6329,56 +6360,57 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z5, Z5
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z6, Z6
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z11, Z11
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z12, Z12
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z14
+	VMOVUPS.Z (R8)(R11*1), K1, Z14
 	VADDPS    Z14, Z13, Z13
 	ADDQ      R9, R8
 
@@ -6430,7 +6462,7 @@ TEXT ·conv3x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX), Z1
 	VMOVUPS (BX), Z2
@@ -6508,25 +6540,26 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VMOVUPS.Z (BX), K1, Z3
+	VMOVUPS.Z (BX)(R8*1), K1, Z3
 	VADDPS    Z3, Z0, Z0
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      24(CX), BX
-	VMOVUPS.Z (BX), K1, Z3
+	VMOVUPS.Z (BX)(R8*1), K1, Z3
 	VADDPS    Z3, Z1, Z1
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      40(CX), BX
-	VMOVUPS.Z (BX), K1, Z3
+	VMOVUPS.Z (BX)(R8*1), K1, Z3
 	VADDPS    Z3, Z2, Z2
 	ADDQ      SI, BX
 
@@ -6558,7 +6591,7 @@ TEXT ·conv3x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -6669,34 +6702,35 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z1, Z1
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z2, Z2
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z3, Z3
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z4, Z4
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
+	VMOVUPS.Z (SI)(R9*1), K1, Z6
 	VADDPS    Z6, Z5, Z5
 	ADDQ      DI, SI
 
@@ -6734,7 +6768,7 @@ TEXT ·conv3x3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -6878,43 +6912,44 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z1, Z1
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z2, Z2
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z3, Z3
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z4, Z4
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z5, Z5
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z6, Z6
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z7, Z7
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
+	VMOVUPS.Z (SI)(R9*1), K1, Z9
 	VADDPS    Z9, Z8, Z8
 	ADDQ      DI, SI
 
@@ -6959,7 +6994,7 @@ TEXT ·conv3x4x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -7136,52 +7171,53 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z4, Z4
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      40(CX), DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z8, Z8
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z10, Z10
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z12
+	VMOVUPS.Z (DI)(R10*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      R8, DI
 
@@ -7232,7 +7268,7 @@ TEXT ·conv3x5x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -7442,61 +7478,62 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z3, Z3
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z4, Z4
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z7, Z7
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z8, Z8
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z9, Z9
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      40(CX), DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z10, Z10
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z11, Z11
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z12, Z12
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z13, Z13
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z15
+	VMOVUPS.Z (DI)(R10*1), K1, Z15
 	VADDPS    Z15, Z14, Z14
 	ADDQ      R8, DI
 
@@ -7554,7 +7591,7 @@ TEXT ·conv3x6x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -7797,70 +7834,71 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z5, Z5
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z6, Z6
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z11, Z11
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      40(CX), R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z12, Z12
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z13, Z13
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z14, Z14
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z15, Z15
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z16, Z16
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z18
+	VMOVUPS.Z (R8)(R11*1), K1, Z18
 	VADDPS    Z18, Z17, Z17
 	ADDQ      R9, R8
 
@@ -7924,7 +7962,7 @@ TEXT ·conv3x7x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -8200,79 +8238,80 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z5, Z5
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z6, Z6
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z11, Z11
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z12, Z12
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z13, Z13
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      40(CX), R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z14, Z14
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z15, Z15
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z16, Z16
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z17, Z17
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z18, Z18
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z19, Z19
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z21
+	VMOVUPS.Z (R8)(R11*1), K1, Z21
 	VADDPS    Z21, Z20, Z20
 	ADDQ      R9, R8
 
@@ -8340,7 +8379,7 @@ TEXT ·conv4x1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Z0
 	VMOVUPS (BX), Z1
 	VMOVUPS (BX), Z2
@@ -8433,30 +8472,31 @@ one:
 next:
 	DECQ      SI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), BX
 	MOVQ      72(AX), SI
 	MOVQ      32(AX), DI
 	TESTQ     BX, BX
 	JZ        store
+	MOVQ      88(AX), R8
 	MOVQ      DI, BX
 	ADDQ      8(CX), BX
-	VMOVUPS.Z (BX), K1, Z4
+	VMOVUPS.Z (BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      24(CX), BX
-	VMOVUPS.Z (BX), K1, Z4
+	VMOVUPS.Z (BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z1, Z1
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      40(CX), BX
-	VMOVUPS.Z (BX), K1, Z4
+	VMOVUPS.Z (BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z2, Z2
 	ADDQ      SI, BX
 	MOVQ      DI, BX
 	ADDQ      56(CX), BX
-	VMOVUPS.Z (BX), K1, Z4
+	VMOVUPS.Z (BX)(R8*1), K1, Z4
 	VADDPS    Z4, Z3, Z3
 	ADDQ      SI, BX
 
@@ -8492,7 +8532,7 @@ TEXT ·conv4x2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -8629,42 +8669,43 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z1, Z1
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z2, Z2
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z3, Z3
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z4, Z4
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z5, Z5
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      56(CX), SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z6, Z6
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (SI)(R9*1), K1, Z8
 	VADDPS    Z8, Z7, Z7
 	ADDQ      DI, SI
 
@@ -8708,7 +8749,7 @@ TEXT ·conv4x3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Z0
 	VMOVUPS (SI), Z1
 	VMOVUPS (SI), Z2
@@ -8889,54 +8930,55 @@ one:
 next:
 	DECQ      DI
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), SI
 	MOVQ      72(AX), DI
 	MOVQ      32(AX), R8
 	TESTQ     SI, SI
 	JZ        store
+	MOVQ      88(AX), R9
 	MOVQ      R8, SI
 	ADDQ      8(CX), SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z1, Z1
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z2, Z2
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      24(CX), SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z3, Z3
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z4, Z4
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z5, Z5
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      40(CX), SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z6, Z6
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z7, Z7
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z8, Z8
 	ADDQ      DI, SI
 	MOVQ      R8, SI
 	ADDQ      56(CX), SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z9, Z9
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z10, Z10
 	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
+	VMOVUPS.Z (SI)(R9*1), K1, Z12
 	VADDPS    Z12, Z11, Z11
 	ADDQ      DI, SI
 
@@ -8989,7 +9031,7 @@ TEXT ·conv4x4x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -9214,66 +9256,67 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z3, Z3
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z4, Z4
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z7, Z7
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      40(CX), DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z8, Z8
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z9, Z9
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z10, Z10
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z11, Z11
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      56(CX), DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z12, Z12
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z13, Z13
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z14, Z14
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z16
+	VMOVUPS.Z (DI)(R10*1), K1, Z16
 	VADDPS    Z16, Z15, Z15
 	ADDQ      R8, DI
 
@@ -9334,7 +9377,7 @@ TEXT ·conv4x5x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Z0
 	VMOVUPS (DI), Z1
 	VMOVUPS (DI), Z2
@@ -9603,78 +9646,79 @@ one:
 next:
 	DECQ      R8
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), DI
 	MOVQ      72(AX), R8
 	MOVQ      32(AX), R9
 	TESTQ     DI, DI
 	JZ        store
+	MOVQ      88(AX), R10
 	MOVQ      R9, DI
 	ADDQ      8(CX), DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z0, Z0
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z1, Z1
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z2, Z2
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z3, Z3
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z4, Z4
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      24(CX), DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z5, Z5
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z6, Z6
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z7, Z7
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z8, Z8
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z9, Z9
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      40(CX), DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z10, Z10
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z11, Z11
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z12, Z12
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z13, Z13
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z14, Z14
 	ADDQ      R8, DI
 	MOVQ      R9, DI
 	ADDQ      56(CX), DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z15, Z15
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z16, Z16
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z17, Z17
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z18, Z18
 	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z20
+	VMOVUPS.Z (DI)(R10*1), K1, Z20
 	VADDPS    Z20, Z19, Z19
 	ADDQ      R8, DI
 
@@ -9744,7 +9788,7 @@ TEXT ·conv4x6x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -10057,90 +10101,91 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z5, Z5
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z6, Z6
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z11, Z11
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      40(CX), R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z12, Z12
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z13, Z13
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z14, Z14
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z15, Z15
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z16, Z16
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z17, Z17
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      56(CX), R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z18, Z18
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z19, Z19
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z20, Z20
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z21, Z21
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z22, Z22
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z24
+	VMOVUPS.Z (R8)(R11*1), K1, Z24
 	VADDPS    Z24, Z23, Z23
 	ADDQ      R9, R8
 
@@ -10218,7 +10263,7 @@ TEXT ·conv4x7x1AVX512(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Z0
 	VMOVUPS (R8), Z1
 	VMOVUPS (R8), Z2
@@ -10575,102 +10620,103 @@ one:
 next:
 	DECQ      R9
 	JNZ       row
-	KMOVW     96(AX), K1
+	KMOVW     104(AX), K1
 	MOVQ      80(AX), R8
 	MOVQ      72(AX), R9
 	MOVQ      32(AX), R10
 	TESTQ     R8, R8
 	JZ        store
+	MOVQ      88(AX), R11
 	MOVQ      R10, R8
 	ADDQ      8(CX), R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z0, Z0
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z1, Z1
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z2, Z2
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z3, Z3
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z4, Z4
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z5, Z5
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z6, Z6
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      24(CX), R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z7, Z7
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z8, Z8
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z9, Z9
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z10, Z10
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z11, Z11
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z12, Z12
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z13, Z13
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      40(CX), R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z14, Z14
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z15, Z15
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z16, Z16
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z17, Z17
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z18, Z18
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z19, Z19
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z20, Z20
 	ADDQ      R9, R8
 	MOVQ      R10, R8
 	ADDQ      56(CX), R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z21, Z21
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z22, Z22
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z23, Z23
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z24, Z24
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z25, Z25
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z26, Z26
 	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z28
+	VMOVUPS.Z (R8)(R11*1), K1, Z28
 	VADDPS    Z28, Z27, Z27
 	ADDQ      R9, R8
 
@@ -10754,7 +10800,7 @@ TEXT ·conv1x1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 32(BX), Y1
 	MOVQ    24(AX), BX
@@ -10813,16 +10859,17 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y2
+	VMOVUPS    112(AX), Y2
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VADDPS     (BX), Y0, Y0
-	VMASKMOVPS 32(BX), Y2, Y3
+	VADDPS     (BX)(R8*1), Y0, Y0
+	VMASKMOVPS 32(BX)(R8*1), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 	ADDQ       SI, BX
 
@@ -10847,7 +10894,7 @@ TEXT ·conv1x2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS (SI), Y2
@@ -10923,20 +10970,21 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y4
+	VMOVUPS    112(AX), Y4
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VADDPS     (SI), Y0, Y0
-	VMASKMOVPS 32(SI), Y4, Y5
+	VADDPS     (SI)(R9*1), Y0, Y0
+	VMASKMOVPS 32(SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       DI, SI
-	VADDPS     (SI), Y2, Y2
-	VMASKMOVPS 32(SI), Y4, Y5
+	VADDPS     (SI)(R9*1), Y2, Y2
+	VMASKMOVPS 32(SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 	ADDQ       DI, SI
 
@@ -10964,7 +11012,7 @@ TEXT ·conv1x3x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS (SI), Y2
@@ -11057,24 +11105,25 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y6
+	VMOVUPS    112(AX), Y6
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VADDPS     (SI), Y0, Y0
-	VMASKMOVPS 32(SI), Y6, Y7
+	VADDPS     (SI)(R9*1), Y0, Y0
+	VMASKMOVPS 32(SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y1, Y1
 	ADDQ       DI, SI
-	VADDPS     (SI), Y2, Y2
-	VMASKMOVPS 32(SI), Y6, Y7
+	VADDPS     (SI)(R9*1), Y2, Y2
+	VMASKMOVPS 32(SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y3, Y3
 	ADDQ       DI, SI
-	VADDPS     (SI), Y4, Y4
-	VMASKMOVPS 32(SI), Y6, Y7
+	VADDPS     (SI)(R9*1), Y4, Y4
+	VMASKMOVPS 32(SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 	ADDQ       DI, SI
 
@@ -11106,7 +11155,7 @@ TEXT ·conv1x4x2AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI), Y2
@@ -11216,28 +11265,29 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y8
+	VMOVUPS    112(AX), Y8
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VADDPS     (DI), Y0, Y0
-	VMASKMOVPS 32(DI), Y8, Y9
+	VADDPS     (DI)(R10*1), Y0, Y0
+	VMASKMOVPS 32(DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y1, Y1
 	ADDQ       R8, DI
-	VADDPS     (DI), Y2, Y2
-	VMASKMOVPS 32(DI), Y8, Y9
+	VADDPS     (DI)(R10*1), Y2, Y2
+	VMASKMOVPS 32(DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y3, Y3
 	ADDQ       R8, DI
-	VADDPS     (DI), Y4, Y4
-	VMASKMOVPS 32(DI), Y8, Y9
+	VADDPS     (DI)(R10*1), Y4, Y4
+	VMASKMOVPS 32(DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y5, Y5
 	ADDQ       R8, DI
-	VADDPS     (DI), Y6, Y6
-	VMASKMOVPS 32(DI), Y8, Y9
+	VADDPS     (DI)(R10*1), Y6, Y6
+	VMASKMOVPS 32(DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y7, Y7
 	ADDQ       R8, DI
 
@@ -11272,7 +11322,7 @@ TEXT ·conv1x5x2AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS 32(DI), Y1
 	VMOVUPS (DI), Y2
@@ -11399,32 +11449,33 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y10
+	VMOVUPS    112(AX), Y10
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VADDPS     (DI), Y0, Y0
-	VMASKMOVPS 32(DI), Y10, Y11
+	VADDPS     (DI)(R10*1), Y0, Y0
+	VMASKMOVPS 32(DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y1, Y1
 	ADDQ       R8, DI
-	VADDPS     (DI), Y2, Y2
-	VMASKMOVPS 32(DI), Y10, Y11
+	VADDPS     (DI)(R10*1), Y2, Y2
+	VMASKMOVPS 32(DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y3, Y3
 	ADDQ       R8, DI
-	VADDPS     (DI), Y4, Y4
-	VMASKMOVPS 32(DI), Y10, Y11
+	VADDPS     (DI)(R10*1), Y4, Y4
+	VMASKMOVPS 32(DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y5, Y5
 	ADDQ       R8, DI
-	VADDPS     (DI), Y6, Y6
-	VMASKMOVPS 32(DI), Y10, Y11
+	VADDPS     (DI)(R10*1), Y6, Y6
+	VMASKMOVPS 32(DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y7, Y7
 	ADDQ       R8, DI
-	VADDPS     (DI), Y8, Y8
-	VMASKMOVPS 32(DI), Y10, Y11
+	VADDPS     (DI)(R10*1), Y8, Y8
+	VMASKMOVPS 32(DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y9, Y9
 	ADDQ       R8, DI
 
@@ -11463,7 +11514,7 @@ TEXT ·conv1x6x2AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Y0
 	VMOVUPS 32(R8), Y1
 	VMOVUPS (R8), Y2
@@ -11607,36 +11658,37 @@ one:
 next:
 	DECQ       R9
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), R8
 	MOVQ       72(AX), R9
 	MOVQ       32(AX), R10
 	TESTQ      R8, R8
 	JZ         store
+	MOVQ       88(AX), R11
 	MOVQ       R10, R8
 	ADDQ       8(CX), R8
-	VADDPS     (R8), Y0, Y0
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y0, Y0
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       R9, R8
-	VADDPS     (R8), Y2, Y2
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y2, Y2
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       R9, R8
-	VADDPS     (R8), Y4, Y4
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y4, Y4
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       R9, R8
-	VADDPS     (R8), Y6, Y6
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y6, Y6
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       R9, R8
-	VADDPS     (R8), Y8, Y8
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y8, Y8
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       R9, R8
-	VADDPS     (R8), Y10, Y10
-	VMASKMOVPS 32(R8), Y12, Y13
+	VADDPS     (R8)(R11*1), Y10, Y10
+	VMASKMOVPS 32(R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       R9, R8
 
@@ -11676,7 +11728,7 @@ TEXT ·conv2x1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 32(BX), Y1
 	VMOVUPS (BX), Y2
@@ -11756,22 +11808,23 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y4
+	VMOVUPS    112(AX), Y4
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VADDPS     (BX), Y0, Y0
-	VMASKMOVPS 32(BX), Y4, Y5
+	VADDPS     (BX)(R8*1), Y0, Y0
+	VMASKMOVPS 32(BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       24(CX), BX
-	VADDPS     (BX), Y2, Y2
-	VMASKMOVPS 32(BX), Y4, Y5
+	VADDPS     (BX)(R8*1), Y2, Y2
+	VMASKMOVPS 32(BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 	ADDQ       SI, BX
 
@@ -11801,7 +11854,7 @@ TEXT ·conv2x2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS (SI), Y2
@@ -11915,30 +11968,31 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y8
+	VMOVUPS    112(AX), Y8
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VADDPS     (SI), Y0, Y0
-	VMASKMOVPS 32(SI), Y8, Y9
+	VADDPS     (SI)(R9*1), Y0, Y0
+	VMASKMOVPS 32(SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y1, Y1
 	ADDQ       DI, SI
-	VADDPS     (SI), Y2, Y2
-	VMASKMOVPS 32(SI), Y8, Y9
+	VADDPS     (SI)(R9*1), Y2, Y2
+	VMASKMOVPS 32(SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y3, Y3
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VADDPS     (SI), Y4, Y4
-	VMASKMOVPS 32(SI), Y8, Y9
+	VADDPS     (SI)(R9*1), Y4, Y4
+	VMASKMOVPS 32(SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y5, Y5
 	ADDQ       DI, SI
-	VADDPS     (SI), Y6, Y6
-	VMASKMOVPS 32(SI), Y8, Y9
+	VADDPS     (SI)(R9*1), Y6, Y6
+	VMASKMOVPS 32(SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y7, Y7
 	ADDQ       DI, SI
 
@@ -11974,7 +12028,7 @@ TEXT ·conv2x3x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS (SI), Y2
@@ -12122,38 +12176,39 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VADDPS     (SI), Y0, Y0
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y0, Y0
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       DI, SI
-	VADDPS     (SI), Y2, Y2
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y2, Y2
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       DI, SI
-	VADDPS     (SI), Y4, Y4
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y4, Y4
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VADDPS     (SI), Y6, Y6
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y6, Y6
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       DI, SI
-	VADDPS     (SI), Y8, Y8
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y8, Y8
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       DI, SI
-	VADDPS     (SI), Y10, Y10
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y10, Y10
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       DI, SI
 
@@ -12195,7 +12250,7 @@ TEXT ·conv3x1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS 32(BX), Y1
 	VMOVUPS (BX), Y2
@@ -12296,28 +12351,29 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y6
+	VMOVUPS    112(AX), Y6
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VADDPS     (BX), Y0, Y0
-	VMASKMOVPS 32(BX), Y6, Y7
+	VADDPS     (BX)(R8*1), Y0, Y0
+	VMASKMOVPS 32(BX)(R8*1), Y6, Y7
 	VADDPS     Y7, Y1, Y1
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       24(CX), BX
-	VADDPS     (BX), Y2, Y2
-	VMASKMOVPS 32(BX), Y6, Y7
+	VADDPS     (BX)(R8*1), Y2, Y2
+	VMASKMOVPS 32(BX)(R8*1), Y6, Y7
 	VADDPS     Y7, Y3, Y3
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       40(CX), BX
-	VADDPS     (BX), Y4, Y4
-	VMASKMOVPS 32(BX), Y6, Y7
+	VADDPS     (BX)(R8*1), Y4, Y4
+	VMASKMOVPS 32(BX)(R8*1), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 	ADDQ       SI, BX
 
@@ -12352,7 +12408,7 @@ TEXT ·conv3x2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS 32(SI), Y1
 	VMOVUPS (SI), Y2
@@ -12504,40 +12560,41 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VADDPS     (SI), Y0, Y0
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y0, Y0
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       DI, SI
-	VADDPS     (SI), Y2, Y2
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y2, Y2
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VADDPS     (SI), Y4, Y4
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y4, Y4
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       DI, SI
-	VADDPS     (SI), Y6, Y6
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y6, Y6
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       40(CX), SI
-	VADDPS     (SI), Y8, Y8
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y8, Y8
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       DI, SI
-	VADDPS     (SI), Y10, Y10
-	VMASKMOVPS 32(SI), Y12, Y13
+	VADDPS     (SI)(R9*1), Y10, Y10
+	VMASKMOVPS 32(SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       DI, SI
 
@@ -12581,7 +12638,7 @@ TEXT ·conv1x1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	MOVQ    24(AX), BX
 	MOVQ    40(AX), SI
@@ -12629,15 +12686,16 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y1
+	VMOVUPS    112(AX), Y1
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VMASKMOVPS (BX), Y1, Y2
+	VMASKMOVPS (BX)(R8*1), Y1, Y2
 	VADDPS     Y2, Y0, Y0
 	ADDQ       SI, BX
 
@@ -12661,7 +12719,7 @@ TEXT ·conv1x2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	MOVQ    24(AX), SI
@@ -12720,18 +12778,19 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y2
+	VMOVUPS    112(AX), Y2
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y2, Y3
+	VMASKMOVPS (SI)(R9*1), Y2, Y3
 	VADDPS     Y3, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y2, Y3
+	VMASKMOVPS (SI)(R9*1), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 	ADDQ       DI, SI
 
@@ -12757,7 +12816,7 @@ TEXT ·conv1x3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -12827,21 +12886,22 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y3
+	VMOVUPS    112(AX), Y3
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y3, Y4
+	VMASKMOVPS (SI)(R9*1), Y3, Y4
 	VADDPS     Y4, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y3, Y4
+	VMASKMOVPS (SI)(R9*1), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y3, Y4
+	VMASKMOVPS (SI)(R9*1), Y3, Y4
 	VADDPS     Y4, Y2, Y2
 	ADDQ       DI, SI
 
@@ -12870,7 +12930,7 @@ TEXT ·conv1x4x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI), Y1
 	VMOVUPS (DI), Y2
@@ -12951,24 +13011,25 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y4
+	VMOVUPS    112(AX), Y4
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VMASKMOVPS (DI), Y4, Y5
+	VMASKMOVPS (DI)(R10*1), Y4, Y5
 	VADDPS     Y5, Y0, Y0
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y5
+	VMASKMOVPS (DI)(R10*1), Y4, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y5
+	VMASKMOVPS (DI)(R10*1), Y4, Y5
 	VADDPS     Y5, Y2, Y2
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y5
+	VMASKMOVPS (DI)(R10*1), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 	ADDQ       R8, DI
 
@@ -12999,7 +13060,7 @@ TEXT ·conv1x5x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI), Y1
 	VMOVUPS (DI), Y2
@@ -13091,27 +13152,28 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y5
+	VMOVUPS    112(AX), Y5
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VMASKMOVPS (DI), Y5, Y6
+	VMASKMOVPS (DI)(R10*1), Y5, Y6
 	VADDPS     Y6, Y0, Y0
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y5, Y6
+	VMASKMOVPS (DI)(R10*1), Y5, Y6
 	VADDPS     Y6, Y1, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y5, Y6
+	VMASKMOVPS (DI)(R10*1), Y5, Y6
 	VADDPS     Y6, Y2, Y2
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y5, Y6
+	VMASKMOVPS (DI)(R10*1), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y5, Y6
+	VMASKMOVPS (DI)(R10*1), Y5, Y6
 	VADDPS     Y6, Y4, Y4
 	ADDQ       R8, DI
 
@@ -13145,7 +13207,7 @@ TEXT ·conv1x6x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Y0
 	VMOVUPS (R8), Y1
 	VMOVUPS (R8), Y2
@@ -13248,30 +13310,31 @@ one:
 next:
 	DECQ       R9
 	JNZ        row
-	VMOVUPS    104(AX), Y6
+	VMOVUPS    112(AX), Y6
 	MOVQ       80(AX), R8
 	MOVQ       72(AX), R9
 	MOVQ       32(AX), R10
 	TESTQ      R8, R8
 	JZ         store
+	MOVQ       88(AX), R11
 	MOVQ       R10, R8
 	ADDQ       8(CX), R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y0, Y0
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y1, Y1
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y2, Y2
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y3, Y3
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y4, Y4
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y6, Y7
+	VMASKMOVPS (R8)(R11*1), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 	ADDQ       R9, R8
 
@@ -13305,7 +13368,7 @@ TEXT ·conv2x1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS (BX), Y1
 	MOVQ    24(AX), BX
@@ -13368,20 +13431,21 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y2
+	VMOVUPS    112(AX), Y2
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VMASKMOVPS (BX), Y2, Y3
+	VMASKMOVPS (BX)(R8*1), Y2, Y3
 	VADDPS     Y3, Y0, Y0
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       24(CX), BX
-	VMASKMOVPS (BX), Y2, Y3
+	VMASKMOVPS (BX)(R8*1), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 	ADDQ       SI, BX
 
@@ -13409,7 +13473,7 @@ TEXT ·conv2x2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -13494,26 +13558,27 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y4
+	VMOVUPS    112(AX), Y4
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y4, Y5
+	VMASKMOVPS (SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y5
+	VMASKMOVPS (SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y4, Y5
+	VMASKMOVPS (SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y2, Y2
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y5
+	VMASKMOVPS (SI)(R9*1), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 	ADDQ       DI, SI
 
@@ -13545,7 +13610,7 @@ TEXT ·conv2x3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -13652,32 +13717,33 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y6
+	VMOVUPS    112(AX), Y6
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y1, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y2, Y2
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y3, Y3
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y4, Y4
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 	ADDQ       DI, SI
 
@@ -13714,7 +13780,7 @@ TEXT ·conv2x4x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI), Y1
 	VMOVUPS (DI), Y2
@@ -13843,38 +13909,39 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y8
+	VMOVUPS    112(AX), Y8
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y0, Y0
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y1, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y2, Y2
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y3, Y3
 	ADDQ       R8, DI
 	MOVQ       R9, DI
 	ADDQ       24(CX), DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y4, Y4
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y5, Y5
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y6, Y6
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y9
+	VMASKMOVPS (DI)(R10*1), Y8, Y9
 	VADDPS     Y9, Y7, Y7
 	ADDQ       R8, DI
 
@@ -13915,7 +13982,7 @@ TEXT ·conv2x5x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI), Y1
 	VMOVUPS (DI), Y2
@@ -14066,44 +14133,45 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y10
+	VMOVUPS    112(AX), Y10
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y0, Y0
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y1, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y2, Y2
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y3, Y3
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y4, Y4
 	ADDQ       R8, DI
 	MOVQ       R9, DI
 	ADDQ       24(CX), DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y5, Y5
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y6, Y6
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y7, Y7
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y8, Y8
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y10, Y11
+	VMASKMOVPS (DI)(R10*1), Y10, Y11
 	VADDPS     Y11, Y9, Y9
 	ADDQ       R8, DI
 
@@ -14149,7 +14217,7 @@ TEXT ·conv2x6x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*4), DI
 
 tile:
-	MOVQ    88(AX), R8
+	MOVQ    96(AX), R8
 	VMOVUPS (R8), Y0
 	VMOVUPS (R8), Y1
 	VMOVUPS (R8), Y2
@@ -14322,50 +14390,51 @@ one:
 next:
 	DECQ       R9
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), R8
 	MOVQ       72(AX), R9
 	MOVQ       32(AX), R10
 	TESTQ      R8, R8
 	JZ         store
+	MOVQ       88(AX), R11
 	MOVQ       R10, R8
 	ADDQ       8(CX), R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y0, Y0
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y2, Y2
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y4, Y4
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       R9, R8
 	MOVQ       R10, R8
 	ADDQ       24(CX), R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y6, Y6
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y8, Y8
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y10, Y10
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y12, Y13
+	VMASKMOVPS (R8)(R11*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       R9, R8
 
@@ -14413,7 +14482,7 @@ TEXT ·conv3x1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS (BX), Y1
 	VMOVUPS (BX), Y2
@@ -14491,25 +14560,26 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y3
+	VMOVUPS    112(AX), Y3
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VMASKMOVPS (BX), Y3, Y4
+	VMASKMOVPS (BX)(R8*1), Y3, Y4
 	VADDPS     Y4, Y0, Y0
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       24(CX), BX
-	VMASKMOVPS (BX), Y3, Y4
+	VMASKMOVPS (BX)(R8*1), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       40(CX), BX
-	VMASKMOVPS (BX), Y3, Y4
+	VMASKMOVPS (BX)(R8*1), Y3, Y4
 	VADDPS     Y4, Y2, Y2
 	ADDQ       SI, BX
 
@@ -14541,7 +14611,7 @@ TEXT ·conv3x2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -14652,34 +14722,35 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y6
+	VMOVUPS    112(AX), Y6
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y1, Y1
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y2, Y2
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y3, Y3
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       40(CX), SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y4, Y4
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y6, Y7
+	VMASKMOVPS (SI)(R9*1), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 	ADDQ       DI, SI
 
@@ -14717,7 +14788,7 @@ TEXT ·conv3x3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -14861,43 +14932,44 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y9
+	VMOVUPS    112(AX), Y9
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y1, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y2, Y2
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y3, Y3
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y4, Y4
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y5, Y5
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       40(CX), SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y6, Y6
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y9, Y10
+	VMASKMOVPS (SI)(R9*1), Y9, Y10
 	VADDPS     Y10, Y8, Y8
 	ADDQ       DI, SI
 
@@ -14942,7 +15014,7 @@ TEXT ·conv3x4x1AVX2(SB), NOSPLIT, $0-8
 	LEAQ (BX)(BX*2), SI
 
 tile:
-	MOVQ    88(AX), DI
+	MOVQ    96(AX), DI
 	VMOVUPS (DI), Y0
 	VMOVUPS (DI), Y1
 	VMOVUPS (DI), Y2
@@ -15119,52 +15191,53 @@ one:
 next:
 	DECQ       R8
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), DI
 	MOVQ       72(AX), R8
 	MOVQ       32(AX), R9
 	TESTQ      DI, DI
 	JZ         store
+	MOVQ       88(AX), R10
 	MOVQ       R9, DI
 	ADDQ       8(CX), DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y0, Y0
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y2, Y2
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       R8, DI
 	MOVQ       R9, DI
 	ADDQ       24(CX), DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y4, Y4
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y6, Y6
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       R8, DI
 	MOVQ       R9, DI
 	ADDQ       40(CX), DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y8, Y8
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y10, Y10
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y12, Y13
+	VMASKMOVPS (DI)(R10*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       R8, DI
 
@@ -15214,7 +15287,7 @@ TEXT ·conv4x1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), BX
+	MOVQ    96(AX), BX
 	VMOVUPS (BX), Y0
 	VMOVUPS (BX), Y1
 	VMOVUPS (BX), Y2
@@ -15307,30 +15380,31 @@ one:
 next:
 	DECQ       SI
 	JNZ        row
-	VMOVUPS    104(AX), Y4
+	VMOVUPS    112(AX), Y4
 	MOVQ       80(AX), BX
 	MOVQ       72(AX), SI
 	MOVQ       32(AX), DI
 	TESTQ      BX, BX
 	JZ         store
+	MOVQ       88(AX), R8
 	MOVQ       DI, BX
 	ADDQ       8(CX), BX
-	VMASKMOVPS (BX), Y4, Y5
+	VMASKMOVPS (BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y0, Y0
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       24(CX), BX
-	VMASKMOVPS (BX), Y4, Y5
+	VMASKMOVPS (BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       40(CX), BX
-	VMASKMOVPS (BX), Y4, Y5
+	VMASKMOVPS (BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y2, Y2
 	ADDQ       SI, BX
 	MOVQ       DI, BX
 	ADDQ       56(CX), BX
-	VMASKMOVPS (BX), Y4, Y5
+	VMASKMOVPS (BX)(R8*1), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 	ADDQ       SI, BX
 
@@ -15366,7 +15440,7 @@ TEXT ·conv4x2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -15503,42 +15577,43 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y8
+	VMOVUPS    112(AX), Y8
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y1, Y1
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y2, Y2
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y3, Y3
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       40(CX), SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y4, Y4
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y5, Y5
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       56(CX), SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y6, Y6
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y8, Y9
+	VMASKMOVPS (SI)(R9*1), Y8, Y9
 	VADDPS     Y9, Y7, Y7
 	ADDQ       DI, SI
 
@@ -15582,7 +15657,7 @@ TEXT ·conv4x3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ 64(AX), BX
 
 tile:
-	MOVQ    88(AX), SI
+	MOVQ    96(AX), SI
 	VMOVUPS (SI), Y0
 	VMOVUPS (SI), Y1
 	VMOVUPS (SI), Y2
@@ -15763,54 +15838,55 @@ one:
 next:
 	DECQ       DI
 	JNZ        row
-	VMOVUPS    104(AX), Y12
+	VMOVUPS    112(AX), Y12
 	MOVQ       80(AX), SI
 	MOVQ       72(AX), DI
 	MOVQ       32(AX), R8
 	TESTQ      SI, SI
 	JZ         store
+	MOVQ       88(AX), R9
 	MOVQ       R8, SI
 	ADDQ       8(CX), SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y0, Y0
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y1, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y2, Y2
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       24(CX), SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y3, Y3
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y4, Y4
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y5, Y5
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       40(CX), SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y6, Y6
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y7, Y7
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y8, Y8
 	ADDQ       DI, SI
 	MOVQ       R8, SI
 	ADDQ       56(CX), SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y9, Y9
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y10, Y10
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y12, Y13
+	VMASKMOVPS (SI)(R9*1), Y12, Y13
 	VADDPS     Y13, Y11, Y11
 	ADDQ       DI, SI
 

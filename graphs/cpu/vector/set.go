@@ -63,7 +63,7 @@ type Segment struct{ In, Out int }
 // ConvTile is the work of a Conv kernel: for each group of segments of the
 // list, for each pixel p of a segment and each channel k of the tile,
 //
-//	c[p][k] (+)= start[k] + sum over rows r, elements e of a[r][p][e] * b[r][e][k]
+//	c[p][k] = start[k] + sum over rows r, elements e of a[r][p][e] * b[r][e][k] (+ d[p][k])
 //
 // Steps are in bytes. b is dense, [Rows][Depth][vectors*lanes].
 type ConvTile struct {
@@ -75,7 +75,8 @@ type ConvTile struct {
 	RowStep   int // from a row of the window to the next
 	PixelStep int // from a pixel's input to its neighbour's
 	OutStep   int // from a pixel's output to its neighbour's
-	Add       int // 1 adds to c
+	Add       int // 1 adds d
+	From      int // from c to d; 0 adds to c itself
 	Start     unsafe.Pointer
 	Mask      Mask // of the last vector of channels
 }

@@ -52,6 +52,7 @@ const (
 	convPixelStep
 	convOutStep
 	convAdd
+	convFrom
 	convStart
 	convMask
 )
@@ -188,7 +189,7 @@ func (k *convKernel) pixel(a []reg.GPVirtual, i, disp int) Mem {
 	return m
 }
 
-// store writes the sums, or adds them to what is there.
+// store writes the sums, with what is to be added to them.
 func (k *convKernel) store() {
 	nv := k.shape.vecs
 	mask := k.s.tailAt(field(k.p, convMask))
@@ -205,10 +206,11 @@ func (k *convKernel) store() {
 			ADDQ(outStep, out)
 		}
 	}
-	have := k.s.vec()
 	TESTQ(add, add)
 	JZ(LabelRef("store"))
+	have, from := k.s.vec(), word(k.p, convFrom)
 	each(func(sum reg.VecVirtual, m Mem, last bool) {
+		m.Index, m.Scale = from, 1
 		if last {
 			mask.load(m, have)
 			VADDPS(have, sum, sum)
