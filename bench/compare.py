@@ -76,6 +76,7 @@ class Locorun:
     def step(self, network, method):
         tier = {"native": [], "avx2": ["--tier", "avx2"]}[self.options.isa]
         return call(self.command(["bench", "step"], network, method) + tier + [
+            "--workers", str(self.options.threads),
             "--steps", str(self.options.steps), "--warmup", str(self.options.warmup)])
 
 

@@ -42,7 +42,7 @@ def summarise(case):
     steps = [s for rs in case["torch"].values() for r in rs for s in r["step_seconds"]]
     last = case["locorun"][-1]
     return {
-        "network": case["network"], "method": case["method"],
+        "network": case["network"], "method": case["method"], "tier": last["tier"],
         "locorun_seconds": statistics.median(ours), "torch_seconds": statistics.median(best),
         "torch_fastest": fastest, "speed": ratio(best, ours),
         "speed_of_best_steps": min(steps) / min(s for r in case["locorun"] for s in r["step_seconds"]),
@@ -109,8 +109,8 @@ def text(report):
     """The report as Markdown."""
     rows = report["rows"]
     parts = [table(
-        ["network", "method", "locorun s", "PyTorch s", "PyTorch is", "times faster", "best steps", "GF/s", "of peak"],
-        [[r["network"], r["method"], f"{r['locorun_seconds']:.3f}", f"{r['torch_seconds']:.3f}",
+        ["network", "method", "tier", "locorun s", "PyTorch s", "PyTorch is", "times faster", "best steps", "GF/s", "of peak"],
+        [[r["network"], r["method"], r["tier"], f"{r['locorun_seconds']:.3f}", f"{r['torch_seconds']:.3f}",
           r["torch_fastest"], span(r["speed"]), f"{r['speed_of_best_steps']:.2f}",
           f"{r['conv_gflops']:.0f} of {r['peak_gflops']:.0f}", f"{100 * r['share_of_peak']:.0f} %"]
          for r in rows])]

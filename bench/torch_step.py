@@ -6,7 +6,8 @@
 A step is forward, backward and update of one batch on views that were made
 before: random pictures, channels last, f32. Give malloc its settings in the
 environment, as compare.py does; without them PyTorch loses much of its time to
-page faults. --describe prints what the network is; --selftest checks the steps.
+page faults. --describe prints what the network is; --selftest checks the steps,
+with --mode compile the compiled ones too.
 """
 
 import argparse
@@ -181,7 +182,7 @@ def main(arguments):
         torch.set_float32_matmul_precision("highest")  # no shorter format within a product
     if options.selftest:
         import selftest
-        return selftest.main()
+        return selftest.main(options.mode == "compile")
     if options.describe:
         network = NETWORKS[options.network]
         model = Model(network, options.method, 1)
