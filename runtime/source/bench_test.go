@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"image/jpeg"
+	"strings"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/runtime/source/vector"
 )
 
 // Views of one picture, kind by kind and as pipelines; bytes a second are those
@@ -48,22 +50,30 @@ func BenchmarkViews(b *testing.B) {
 		{"224x224x3/all", photo, 224, with(cropStep(224, 224, 0.08, 1), model.View{Kind: "flip", P: 0.5},
 			jitter(0.8, 0.8), model.View{Kind: "grey", P: 0.2}, blur(0.5))},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			shape := model.Shape{H: c.side, W: c.side, C: c.p.C}
-			norm := Norm{Mean: []float32{0.5, 0.5, 0.5}[:c.p.C], Std: []float32{0.2, 0.2, 0.2}[:c.p.C]}
-			v, err := NewViews(c.steps, shape, norm)
-			if err != nil {
-				b.Fatal(err)
+		b.Run(c.name, func(b *testing.B) { benchViews(b, c.p, c.side, c.steps, vector.Best()) })
+		if strings.HasSuffix(c.name, "/all") {
+			for _, tier := range vector.Tiers() {
+				b.Run(c.name+"/"+tier.String(), func(b *testing.B) { benchViews(b, c.p, c.side, c.steps, tier) })
 			}
-			dst := make([]float32, shape.Elements())
-			b.SetBytes(int64(len(c.p.Pix)))
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if err := v.Apply(dst, c.p, Key{Seed: 1, Image: i / 2 % 60_000, View: i % 2}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+		}
+	}
+}
+
+func benchViews(b *testing.B, p Picture, side int, steps []model.View, tier vector.Tier) {
+	shape := model.Shape{H: side, W: side, C: p.C}
+	norm := Norm{Mean: []float32{0.5, 0.5, 0.5}[:p.C], Std: []float32{0.2, 0.2, 0.2}[:p.C]}
+	v, err := NewViews(steps, shape, norm)
+	if err != nil {
+		b.Fatal(err)
+	}
+	v.tier = tier
+	dst := make([]float32, shape.Elements())
+	b.SetBytes(int64(len(p.Pix)))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if err := v.Apply(dst, p, Key{Seed: 1, Image: i / 2 % 60_000, View: i % 2}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 
