@@ -47,9 +47,12 @@ const (
 	squareRows = 224 // a multiple of the panels' and the blocks' rows
 	// leastTemperature is where an error of 1e-7 is 3e-6 of an exponential.
 	leastTemperature = 1. / 32
-	mostTemperature  = 1 << 20
-	productNoise     = 0x1p-22
-	shortNoise       = 1e-6
+	// mostTemperature keeps its inverse a number of float32.
+	mostTemperature = 1 << 20
+	// productNoise is the error of an element of dz, shortNoise what it may
+	// grow to in the gradient.
+	productNoise = 0x1p-22
+	shortNoise   = 1e-6
 )
 
 // ntxentFast is the kernel of NTXent.
@@ -136,9 +139,7 @@ func (t *fastNTXent) normalise(from, to int, _ *workspace) {
 		e := t.e[i*t.dim:][:t.dim]
 		t.norm[i] = max(math.Sqrt(squared(e)), normFloor)
 		for run := range t.runs {
-			part := e[run*t.width:]
-			z := t.squares[t.at(i)+run*t.runStep():][:t.width]
-			divide(z, part[:min(t.width, len(part))], t.norm[i])
+			divide(t.z(i, run), t.part(e, run), t.norm[i])
 		}
 	}
 	width := columnsOf(t.set, to-from)
@@ -150,24 +151,29 @@ func (t *fastNTXent) normalise(from, to int, _ *workspace) {
 
 // squared is the sum of squares of e. Squares of float32 neither overflow nor
 // vanish in float64.
-func squared(e []float32) float64 {
+func squared(e []float32) float64 { return dot64(e, e) }
+
+// dot64 is the product of x and y in float64, in two sums: one of the elements
+// at even places and one of the others.
+func dot64(x, y []float32) float64 {
+	y = y[:len(x)]
 	var a, b float64
-	for len(e) >= 2 {
-		x, y := float64(e[0]), float64(e[1])
-		a += x * x
-		b += y * y
-		e = e[2:]
+	k := 0
+	for ; k+2 <= len(x); k += 2 {
+		a += float64(x[k]) * float64(y[k])
+		b += float64(x[k+1]) * float64(y[k+1])
 	}
-	if len(e) == 1 {
-		a += float64(e[0]) * float64(e[0])
+	if k < len(x) {
+		a += float64(x[k]) * float64(y[k])
 	}
 	return a + b
 }
 
 // divide fills z with e over norm, and zeros behind.
 func divide(z, e []float32, norm float64) {
+	f := 1 / norm
 	for k, v := range e {
-		z[k] = float32(float64(v) / norm)
+		z[k] = float32(float64(v) * f)
 	}
 	clear(z[len(e):])
 }
@@ -281,24 +287,29 @@ func (t *fastNTXent) gradient(from, to int, ws *workspace) {
 // through takes row i's gradient through the normalisation, as ntxentTask does.
 func (t *fastNTXent) through(i int, dz []float32) {
 	along := 0.0
-	for run := range t.runs {
-		if t.norm[i] <= normFloor {
-			break
-		}
-		from := run * t.width
-		z := t.squares[t.at(i)+run*t.runStep():]
-		for k, v := range dz[from:min(from+t.width, t.dim)] {
-			along += float64(z[k]) * float64(v)
+	if t.norm[i] > normFloor {
+		for run := range t.runs {
+			along += dot64(t.part(dz, run), t.z(i, run))
 		}
 	}
 	de, f := t.de[i*t.dim:][:t.dim], t.factor/t.norm[i]
 	for run := range t.runs {
-		from := run * t.width
-		z := t.squares[t.at(i)+run*t.runStep():]
-		for k, v := range dz[from:min(from+t.width, t.dim)] {
-			de[from+k] = float32((float64(v) - along*float64(z[k])) * f)
+		z, out := t.z(i, run), t.part(de, run)
+		for k, v := range t.part(dz, run) {
+			out[k] = float32((float64(v) - along*float64(z[k])) * f)
 		}
 	}
+}
+
+// z is a run of row i.
+func (t *fastNTXent) z(i, run int) []float32 {
+	return t.squares[t.at(i)+run*t.runStep():][:t.width]
+}
+
+// part is what of a row of dim elements lies in a run.
+func (t *fastNTXent) part(row []float32, run int) []float32 {
+	from := run * t.width
+	return row[from:min(from+t.width, t.dim)]
 }
 
 // short reports whether rounding of products would show in the gradient of a

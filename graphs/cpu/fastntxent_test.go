@@ -156,6 +156,18 @@ func TestFastNTXentShowsNaN(t *testing.T) {
 	})
 }
 
+func TestFastNTXentIsNamed(t *testing.T) {
+	shape := [][]int{{8, 1, 1, 4}}
+	eachVectorTier(t, func(t *testing.T, b *Backend) {
+		for temperature, want := range map[float64]string{0.1: b.tier.name, 1. / 32: b.tier.name, 0.03: "portable", 1e9: "portable"} {
+			got := b.KernelName(op.NTXent, op.Attr{Temperature: temperature, Scale: 1}, shape, [][]int{{1}, shape[0]}, op.F32)
+			if got != want {
+				t.Errorf("temperature %g: kernel %q, not %q", temperature, got, want)
+			}
+		}
+	})
+}
+
 // TestFastNTXentBytes: the same bytes whatever the workers.
 func TestFastNTXentBytes(t *testing.T) {
 	for _, tier := range assemblyTiers() {

@@ -10,10 +10,10 @@ import "unsafe"
 //	                Sum[i] = sum over j of e(s[i][j] - Top[i])
 //	SoftmaxWeights  s[i][j] = e(s[i][j]-Top[i]) * Sum[i] + e(s[i][j]-ColTop[j]) * ColShare[j]
 //
-// with e(x) = 2^(Scale*x), to 1.5e-7 of its value for the rounded exponent; it is 0 for exponents below
-// -125, and they must not be above 127. A NaN among the similarities leaves Top
-// alone and makes Sum NaN. Sums run over each lane of the vectors in order, then
-// over halves of them.
+// with e(x) = 2^(Scale*x), to 1.5e-7 of its value for the exponent as rounded to
+// float32; it is 0 for exponents below -125, and they must not be above 127. A
+// NaN among the similarities leaves Top alone and makes Sum NaN. Sums run over
+// each lane of the vectors in order, then over halves of them.
 type SoftmaxTile struct {
 	Rows, Cols       int // Cols in whole vectors; at least 1 each
 	S                unsafe.Pointer
