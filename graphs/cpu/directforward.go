@@ -21,6 +21,9 @@ func convDirect(r *run) error {
 // convolveDirect convolves with the weights of argument 1; then is called for each unit when all its outputs
 // are there and still near.
 func convolveDirect(r *run, g geometry, x reader, bias, y []float32, then func(ws *workspace, number int, u unit)) error {
+	if g.depthwise() {
+		return depthwiseForward(r, g, x, bias, y, then)
+	}
 	c := forwardConv{geometry: g, r: r, x: x, y: y}
 	var err error
 	if c.packed, err = packForward(r, g, 1); err != nil {

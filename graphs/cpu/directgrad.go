@@ -44,7 +44,7 @@ func convNormGradDirect(r *run) error {
 	if len(r.in) > 9 {
 		t.shift = input[float32](r, 9)
 	}
-	t.apart = t.normGroups > 0 || t.x.groups > 0
+	t.apart = t.normGroups > 0 || t.x.groups > 0 || t.depthwise()
 	t.units = t.geometry.units()
 	t.sums = scratch[float64](&r.shared, slotStats, t.units*2*t.k)
 	t.factors = newGradFactors(scratch[float32](&r.shared, slotFactors, 4*t.k), t.k)
@@ -134,6 +134,9 @@ func (t *convNormGradTask) addWeights() {
 
 // gradients makes dz unit by unit, and of it dw and dx.
 func (t *convNormGradTask) gradients() error {
+	if t.depthwise() {
+		return t.depthwiseGradients()
+	}
 	var err error
 	if t.dx != nil {
 		if t.input, err = newInputGrad(t.r, t.geometry, 7, t.more, t.dx); err != nil {

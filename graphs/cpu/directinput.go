@@ -103,6 +103,9 @@ type inputGrad struct {
 func convInputDirect(r *run) error {
 	g := newGeometry(r.attr, r.out[0], r.in[1], r.in[0])
 	dy, dx := input[float32](r, 0), output[float32](r, 0)
+	if g.depthwise() {
+		return depthwiseInput32(r, g, dy, input[float32](r, 1), dx)
+	}
 	c, err := newInputGrad(r, g, 1, nil, dx)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func convNormDirect(r *run) error {
 		normGroups: r.attr.NormGroups, relu: r.attr.ReLU,
 	}
 	x := readerOf(r, 0, 7)
-	t.apart = t.normGroups > 0 || x.groups > 0
+	t.apart = t.normGroups > 0 || x.groups > 0 || g.depthwise()
 	convolve := func(then func(*workspace, int, unit)) error {
 		return convolveDirect(r, t.geometry, x, nil, t.z, then)
 	}

@@ -60,7 +60,12 @@ func (g geometry) weightCut() int {
 func convWeightDirect(r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
 	x, dy := reader{x: input[float32](r, 0)}, input[float32](r, 1)
-	if err := newWeightGrad(r, g, output[float32](r, 0)).run(x, dy); err != nil {
+	dw := output[float32](r, 0)
+	if g.depthwise() {
+		if err := depthwiseWeight32(r, g, x.x, dy, dw); err != nil {
+			return err
+		}
+	} else if err := newWeightGrad(r, g, dw).run(x, dy); err != nil {
 		return err
 	}
 	return biasGrad(r, g, dy, output[float32](r, 1))
