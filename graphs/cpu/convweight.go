@@ -1,5 +1,7 @@
 package cpu
 
+import "github.com/locorun/locorun/graphs/cpu/vector"
+
 // Weight gradients are sums over all pixels of the batch. The gradient is cut
 // into blocks of output channels times blocks of patch elements; where that
 // gives few blocks, the pixels are cut into segments, whose partial sums are
@@ -144,13 +146,9 @@ func biasGrad[T float](r *run, g geometry, dy, dbias []T) error {
 	rows := len(dy) / g.k
 	n := min(parts(len(dy), tileElements), maxSegments)
 	partial := scratch[float64](&r.shared, slotB, n*g.k)
-	err := r.each(n, func(tile int, _ *workspace) {
+	err := r.each(n, func(tile int, ws *workspace) {
 		from, to := span(tile, n, rows)
-		sum := partial[tile*g.k:][:g.k]
-		clear(sum)
-		for p := from; p < to; p++ {
-			addWide(sum, dy[p*g.k:][:g.k])
-		}
+		sumChannels(ws, r.b.tier.set, dy[from*g.k:to*g.k], partial[tile*g.k:][:g.k])
 	})
 	for k := range dbias {
 		s := 0.0
@@ -160,6 +158,19 @@ func biasGrad[T float](r *run, g geometry, dy, dbias []T) error {
 		dbias[k] += T(s)
 	}
 	return err
+}
+
+// sumChannels writes the sums of each channel of x, by a kernel where the
+// tier has one.
+func sumChannels[T float](ws *workspace, set *vector.Set, x []T, sum []float64) {
+	if fast, ok := any(x).([]float32); ok && set != nil {
+		channelSums(ws, set, fast, sum)
+		return
+	}
+	clear(sum)
+	for c := len(sum); len(x) >= c; x = x[c:] {
+		addWide(sum, x[:c])
+	}
 }
 
 // addWide adds x to float64 sums.

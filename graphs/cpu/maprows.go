@@ -21,7 +21,7 @@ func (m mapRows) tile(ws *workspace) *vector.NormTile {
 }
 
 // first is where elements start.
-func first(mem []float32) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(mem)) }
+func first[T float](mem []T) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(mem)) }
 
 // apply writes act((x-centre)*gain + shift (+ residual)) to y. The residual
 // lies as x does.
@@ -38,7 +38,20 @@ func (m mapRows) apply(ws *workspace, set *vector.Set, f normFactors, residual [
 	case residual != nil:
 		kernel = set.NormApplyResidual
 	}
-	t.Run(kernel, set.Lanes)
+	runGroups(ws, set, kernel)
+}
+
+// runGroups runs a kernel on ws's tile, several pixels at a time where channels
+// are few.
+func runGroups(ws *workspace, set *vector.Set, kernel func(*byte)) {
+	t := &ws.norm
+	t.Join()
+	n := vector.PixelGroup(set.Lanes, t.Channels, t.Pixels)
+	var room []float32
+	if n > 1 {
+		room = scratch[float32](ws, slotGroup, 4*n*t.Channels)
+	}
+	t.RunGroups(kernel, set.Lanes, n, room)
 }
 
 // gradRows is mapRows for a norm's gradient: x is the norm's input, y the
@@ -64,51 +77,26 @@ func (m gradRows) apply(ws *workspace, set *vector.Set, f gradFactors) {
 	case m.keep != nil:
 		kernel = set.NormGradApplyKeep
 	}
-	t.Run(kernel, set.Lanes)
+	runGroups(ws, set, kernel)
 }
-
-// sumPixels is how many pixels are summed in float32 before the sum goes on in
-// float64.
-const sumPixels = 128
 
 // sumRows writes each channel's base, the first pixel, and the sums of the
 // differences from it and of their squares, to sums, c each.
 func sumRows(ws *workspace, set *vector.Set, x []float32, c int, sums []float64) {
-	base := scratch[float32](ws, slotSums, 3*c)
-	copy(base[:c], x)
-	addSums(ws, set.NormSums, set, vector.NormTile{X: first(x)}, base, len(x)/c, c, sums[c:3*c])
-	for i, v := range base[:c] {
+	p := pixelSums{set: set, kernel: set.NormSums, mean: x[:c], x: x}
+	p.sum(ws, sums[c:3*c])
+	for i, v := range x[:c] {
 		sums[i] = float64(v)
 	}
 }
 
 // gradSumRows writes each channel's sums of g and of g*(x-mean) to sums.
 func gradSumRows(ws *workspace, set *vector.Set, dy, x, y, mean []float32, sums []float64) {
-	c := len(mean)
-	kernel := set.NormGradSums
+	p := pixelSums{set: set, kernel: set.NormGradSums, mean: mean, x: x, dy: dy, y: y}
 	if y != nil {
-		kernel = set.NormGradSumsReLU
+		p.kernel = set.NormGradSumsReLU
 	}
-	mem := scratch[float32](ws, slotSums, 3*c)
-	copy(mem[:c], mean)
-	addSums(ws, kernel, set, vector.NormTile{X: first(x), DY: first(dy), Y: first(y)}, mem, len(x)/c, c, sums)
-}
-
-// addSums sums pixels a part at a time. mem holds the means, and room for two
-// sums.
-func addSums(ws *workspace, kernel func(*byte), set *vector.Set, operands vector.NormTile, mem []float32, pixels, c int, sums []float64) {
-	clear(sums)
-	for from := 0; from < pixels; from += sumPixels {
-		t := &ws.norm
-		*t = operands
-		t.Rows, t.Pixels, t.Channels = 1, min(sumPixels, pixels-from), c
-		t.X, t.DY, t.Y = at(t.X, from*c), at(t.DY, from*c), at(t.Y, from*c)
-		t.Mean, t.Sum, t.Product = first(mem), first(mem[c:]), first(mem[2*c:])
-		t.Run(kernel, set.Lanes)
-		for i, v := range mem[c : 3*c] {
-			sums[i] += float64(v)
-		}
-	}
+	p.sum(ws, sums)
 }
 
 // at is element i behind p, or nil.

@@ -106,6 +106,7 @@ const (
 	slotStats   // partial sums of a norm
 	slotSums    // sums of channels
 	slotPanel   // a factor of a product, packed
+	slotGroup   // of pixels: factors, or sums in float64
 	slots
 )
 
@@ -119,6 +120,7 @@ type workspace struct {
 	outer vector.OuterTile
 	soft  vector.SoftmaxTile
 	norm  vector.NormTile
+	flat  vector.FlatTile
 	maps  mapKernels
 }
 

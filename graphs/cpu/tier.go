@@ -58,6 +58,14 @@ func fast() map[op.Code]func(*run) error {
 	return map[op.Code]func(*run) error{
 		op.Conv:         convDirect,
 		op.Dense:        convDirect,
+		op.ReLU:         reluFast,
+		op.ReLUGrad:     reluGradFast,
+		op.Add:          addFast,
+		op.Copy:         duplicate[float32], // copy is made of vectors already
+		op.Pull:         pullFast,
+		op.SGD:          sgdFast,
+		op.LARS:         larsFast,
+		op.AdamW:        adamwFast,
 		op.Norm:         normFast,
 		op.NormGrad:     normGradFast,
 		op.ConvNorm:     convNormDirect,

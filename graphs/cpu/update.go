@@ -73,37 +73,58 @@ func sgd[T float](r *run) error {
 func lars[T float](r *run) error {
 	u := newMomentum[T](r)
 	u.nesterov = false
-	if r.attr.Trust > 0 {
-		ww, err := squares(r, u.w)
-		if err != nil {
-			return err
-		}
-		gg, err := squares(r, u.g)
-		if err != nil {
-			return err
-		}
-		w, g := math.Sqrt(ww), math.Sqrt(gg)
-		if w > 0 && g > 0 {
-			u.trust = T(r.attr.Trust * w / (g + r.attr.Decay*w + r.attr.Eps))
-		}
+	if err := u.adapt(r, squares[T]); err != nil {
+		return err
 	}
 	return blockwise(r, len(u.w), u.step)
+}
+
+// adapt sets the trust from the norms of the weights and of their gradient.
+func (u *momentum[T]) adapt(r *run, squares func(*run, []T) (float64, error)) error {
+	if !(r.attr.Trust > 0) {
+		return nil
+	}
+	ww, err := squares(r, u.w)
+	if err != nil {
+		return err
+	}
+	gg, err := squares(r, u.g)
+	if err != nil {
+		return err
+	}
+	w, g := math.Sqrt(ww), math.Sqrt(gg)
+	if w > 0 && g > 0 {
+		u.trust = T(r.attr.Trust * w / (g + r.attr.Decay*w + r.attr.Eps))
+	}
+	return nil
+}
+
+// adam is an update by moving averages: first and second are what these lack
+// to be unbiased.
+type adam[T float] struct {
+	rate, keep, beta1, rest1, beta2, rest2, first, second, eps T
+}
+
+func newAdam[T float](r *run) adam[T] {
+	a, rate := r.attr, r.call.LR*r.attr.LRFactor
+	t := float64(r.call.Step)
+	return adam[T]{
+		rate: T(rate), keep: T(1 - rate*a.Decay), eps: T(a.Eps),
+		beta1: T(a.Beta1), rest1: T(1 - a.Beta1), first: T(1 - math.Pow(a.Beta1, t)),
+		beta2: T(a.Beta2), rest2: T(1 - a.Beta2), second: T(1 - math.Pow(a.Beta2, t)),
+	}
 }
 
 // adamw is the kernel of AdamW.
 func adamw[T float](r *run) error {
 	w, g, m, v := input[T](r, 0), input[T](r, 1), input[T](r, 2), input[T](r, 3)
-	a, rate := r.attr, r.call.LR*r.attr.LRFactor
-	t := float64(r.call.Step)
-	first, second := T(1-math.Pow(a.Beta1, t)), T(1-math.Pow(a.Beta2, t))
-	b1, b2, keep, lr, eps := T(a.Beta1), T(a.Beta2), T(1-rate*a.Decay), T(rate), T(a.Eps)
-	c1, c2 := T(1-a.Beta1), T(1-a.Beta2)
+	a := newAdam[T](r)
 	return blockwise(r, len(w), func(from, to int) {
 		for i := from; i < to; i++ {
-			m[i] = b1*m[i] + c1*g[i]
-			v[i] = b2*v[i] + c2*g[i]*g[i]
-			root := T(math.Sqrt(float64(v[i] / second)))
-			w[i] = w[i]*keep - lr*(m[i]/first)/(root+eps)
+			m[i] = a.beta1*m[i] + a.rest1*g[i]
+			v[i] = a.beta2*v[i] + a.rest2*g[i]*g[i]
+			root := T(math.Sqrt(float64(v[i] / a.second)))
+			w[i] = w[i]*a.keep - a.rate*(m[i]/a.first)/(root+a.eps)
 		}
 		clear(g[from:to])
 	})

@@ -54,3 +54,98 @@ func (t *NormTile) Run(kernel func(*byte), lanes int) {
 	}
 	kernel((*byte)(unsafe.Pointer(t)))
 }
+
+// PixelGroup is how many pixels of a row a kernel does well to take as one,
+// with the factors of as many: few channels then fill whole vectors, some of
+// them at a time. It is 1 where channels are many or pixels few.
+func PixelGroup(lanes, channels, pixels int) int {
+	const most = 1024 // channels of a group
+	if channels >= 8*lanes || pixels*channels < 2*most {
+		return 1
+	}
+	least := lanes // pixels that fill whole vectors
+	for c := channels; c%2 == 0 && least > 1; c /= 2 {
+		least /= 2
+	}
+	for n := least; n*channels <= most && 4*n <= pixels; n += least {
+		if n*channels >= 8*lanes && n*channels%(4*lanes) == 0 {
+			return n
+		}
+	}
+	if least*channels <= most && 4*least <= pixels {
+		return least
+	}
+	return 1
+}
+
+// Join makes one row of all where the rows of every operand lie dense.
+func (t *NormTile) Join() {
+	dense := 4 * t.Pixels * t.Channels
+	for _, o := range t.operands() {
+		if *o.at != nil && o.row != dense {
+			return
+		}
+	}
+	t.Pixels, t.Rows = t.Pixels*t.Rows, 1
+}
+
+// operand is a map of a NormTile.
+type operand struct {
+	at  *unsafe.Pointer
+	row int
+}
+
+func (t *NormTile) operands() [6]operand {
+	return [...]operand{
+		{&t.X, t.XRow}, {&t.Y, t.YRow}, {&t.Residual, t.ResidualRow},
+		{&t.DY, t.DYRow}, {&t.DX, t.DXRow}, {&t.DResidual, t.DResidualRow},
+	}
+}
+
+// RunGroups is Run of a kernel that makes no sums, with n pixels of a row taken
+// as one. room is for the factors of a group: 4*n*Channels elements, if n > 1.
+func (t *NormTile) RunGroups(kernel func(*byte), lanes, n int, room []float32) {
+	pixels, channels := t.Pixels, t.Channels
+	if n > 1 {
+		t.spread(n, room)
+	}
+	rest := pixels % n
+	if pixels > rest {
+		t.Pixels, t.Channels = pixels/n, n*channels
+		t.Run(kernel, lanes)
+	}
+	if rest > 0 {
+		t.skip(4 * (pixels - rest) * channels)
+		t.Pixels, t.Channels = rest, channels
+		t.Run(kernel, lanes)
+	}
+}
+
+// spread repeats the factors n times.
+func (t *NormTile) spread(n int, room []float32) {
+	for i, f := range [...]*unsafe.Pointer{&t.Mean, &t.Gain, &t.Shift, &t.Slope} {
+		if *f == nil {
+			continue
+		}
+		to := room[i*n*t.Channels:][:n*t.Channels]
+		copy(to, unsafe.Slice((*float32)(*f), t.Channels))
+		Repeat(to, t.Channels)
+		*f = unsafe.Pointer(&to[0])
+	}
+}
+
+// Repeat fills m with repetitions of its first n elements.
+func Repeat(m []float32, n int) {
+	for ; n < len(m); n *= 2 {
+		copy(m[n:], m[:n])
+	}
+}
+
+// skip moves the operands on by bytes.
+func (t *NormTile) skip(bytes int) {
+	for _, o := range t.operands() {
+		if *o.at != nil {
+			*o.at = unsafe.Add(*o.at, bytes)
+		}
+	}
+}
