@@ -172,29 +172,50 @@ func (m *mapStencil) convolve(r *run, ws *workspace, w weighting, channels vecto
 	t.TapRow, t.TapCol = 4*m.in.row, 4*m.in.pixel
 	t.WeightRow, t.WeightCol, t.WeightVector = 4*w.row, 4*w.col, 4*w.vector
 	t.Start, t.StartVector = unsafe.Pointer(&w.start[0]), 4*w.startVector
-	widest := len(set.Stencil) - 1
 	m.eachPart(i0, i1, func(p mapPart) {
-		loops := m.loops(p, pictures, 0, 0)
-		longestInside(&loops, widest)
-		t.Loops = loops
+		t.Loops = m.loops(p, pictures, 0, 0)
 		t.TapRows, t.TapCols = p.a1-p.a0, p.b1-p.b0
 		t.Weights = unsafe.Pointer(&w.mem[w.first+p.a0*w.row+p.b0*w.col])
-		t.Step, t.OutStep = loops[2].In, loops[2].Out
 		from, to := m.input(p), m.output(p)
-		for n, width := loops[2].Count, widest; n > 0; {
-			width = min(width, n)
-			t.In, t.Out = unsafe.Pointer(&in[from]), unsafe.Pointer(&out[to])
-			count := n / width
-			t.Loops[2] = vector.Loop{Count: count, In: width * t.Step, Out: width * t.OutStep}
-			t.Run(set.Stencil[width])
-			n -= count * width
-			if n > 0 {
-				from += count * width * t.Step / 4
-				to += count * width * t.OutStep / 4
-			}
+		if slide := m.slide(set, p); slide != nil {
+			alongLoop(t, in, out, from, to, len(set.Stencil)-1, func(int) func(*byte) { return slide })
+			return
 		}
+		longestInside(&t.Loops, len(set.Stencil)-1)
+		alongLoop(t, in, out, from, to, 1, func(width int) func(*byte) { return set.Stencil[width] })
 	})
 	*t = vector.StencilTile{} // holds no pointer longer than needed
+}
+
+// slide is the kernel for a part whose windows overlap along the row, if there
+// is one and the row is long enough.
+func (m *mapStencil) slide(set *vector.Set, p mapPart) func(*byte) {
+	n, step := p.b1-p.b0, m.cols.step
+	if p.j1-p.j0 < len(set.Stencil)-1 || n >= len(set.Slide) || step >= len(set.Slide[n]) {
+		return nil
+	}
+	return set.Slide[n][step]
+}
+
+// alongLoop runs kernels along the innermost loop, the widest first. Where
+// least is more than what is left at the end, the last segment begins earlier
+// and makes some outputs again.
+func alongLoop(t *vector.StencilTile, in, out []float32, from, to, least int, kernel func(width int) func(*byte)) {
+	inner := t.Loops[2]
+	t.Step, t.OutStep = inner.In, inner.Out
+	width := len(vector.Set{}.Stencil) - 1
+	for at := 0; at < inner.Count; {
+		if left := inner.Count - at; left < width {
+			width = max(left, least)
+			at = inner.Count - width
+		}
+		n := (inner.Count - at) / width
+		t.Loops[2] = vector.Loop{Count: n, In: width * inner.In, Out: width * inner.Out}
+		t.In = unsafe.Pointer(&in[from+at*inner.In/4])
+		t.Out = unsafe.Pointer(&out[to+at*inner.Out/4])
+		t.Run(kernel(width))
+		at += n * width
+	}
 }
 
 // mapTiles cuts the rows of a batch of maps into tiles: several pictures, or

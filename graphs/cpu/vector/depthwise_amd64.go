@@ -42,6 +42,31 @@ func stencil7AVX512(p *byte)
 //go:noescape
 func stencil8AVX512(p *byte)
 
+// slide3x1AVX512 is stencil8 for windows of 3 columns, 1 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide3x1AVX512(p *byte)
+
+// slide5x1AVX512 is stencil8 for windows of 5 columns, 1 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide5x1AVX512(p *byte)
+
+// slide7x1AVX512 is stencil8 for windows of 7 columns, 1 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide7x1AVX512(p *byte)
+
+// slide3x2AVX512 is stencil8 for windows of 3 columns, 2 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide3x2AVX512(p *byte)
+
+// slide5x2AVX512 is stencil8 for windows of 5 columns, 2 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide5x2AVX512(p *byte)
+
 // taps1x1AVX512 sums the products of gradients and inputs of every channel alone, for 1 by 1 taps. It moves the Walk's start. p is a *TapsTile.
 //
 //go:noescape
@@ -246,6 +271,26 @@ func stencil7AVX2(p *byte)
 //
 //go:noescape
 func stencil8AVX2(p *byte)
+
+// slide3x1AVX2 is stencil8 for windows of 3 columns, 1 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide3x1AVX2(p *byte)
+
+// slide5x1AVX2 is stencil8 for windows of 5 columns, 1 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide5x1AVX2(p *byte)
+
+// slide3x2AVX2 is stencil8 for windows of 3 columns, 2 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide3x2AVX2(p *byte)
+
+// slide5x2AVX2 is stencil8 for windows of 5 columns, 2 apart. p is a *StencilTile.
+//
+//go:noescape
+func slide5x2AVX2(p *byte)
 
 // taps1x1AVX2 sums the products of gradients and inputs of every channel alone, for 1 by 1 taps. It moves the Walk's start. p is a *TapsTile.
 //

@@ -23,9 +23,12 @@ type Set struct {
 	NormGradSums, NormGradSumsReLU                                               func(*byte)
 	NormGradApply, NormGradApplyReLU, NormGradApplyKeep, NormGradApplyReLUKeep   func(*byte)
 	// Stencil are convolutions of every channel alone by the number of outputs
-	// at a time, Taps the sums of their weight gradients by rows and columns of
-	// taps; nil where there is none. They take a *StencilTile and a *TapsTile.
+	// at a time. Slide are those of 8 outputs by the columns of the window, all
+	// there, and from output to output. Taps are the sums of weight gradients by
+	// rows and columns of taps. nil where there is none; they take a
+	// *StencilTile and a *TapsTile.
 	Stencil [9]func(*byte)
+	Slide   [8][3]func(*byte)
 	Taps    [6][8]func(*byte)
 	// PoolMax and PoolMaxGrad take a *PoolTile, MapSum a *SumTile, Resize and
 	// ResizeGrad a *ResizeTile, Shuffle a *ShuffleTile.

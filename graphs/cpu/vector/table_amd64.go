@@ -86,6 +86,11 @@ func avx512() *Set {
 	s.Stencil[6] = stencil6AVX512
 	s.Stencil[7] = stencil7AVX512
 	s.Stencil[8] = stencil8AVX512
+	s.Slide[3][1] = slide3x1AVX512
+	s.Slide[5][1] = slide5x1AVX512
+	s.Slide[7][1] = slide7x1AVX512
+	s.Slide[3][2] = slide3x2AVX512
+	s.Slide[5][2] = slide5x2AVX512
 	s.Taps[1][1] = taps1x1AVX512
 	s.Taps[2][1] = taps2x1AVX512
 	s.Taps[3][1] = taps3x1AVX512
@@ -209,6 +214,10 @@ func avx2() *Set {
 	s.Stencil[6] = stencil6AVX2
 	s.Stencil[7] = stencil7AVX2
 	s.Stencil[8] = stencil8AVX2
+	s.Slide[3][1] = slide3x1AVX2
+	s.Slide[5][1] = slide5x1AVX2
+	s.Slide[3][2] = slide3x2AVX2
+	s.Slide[5][2] = slide5x2AVX2
 	s.Taps[1][1] = taps1x1AVX2
 	s.Taps[2][1] = taps2x1AVX2
 	s.Taps[3][1] = taps3x1AVX2

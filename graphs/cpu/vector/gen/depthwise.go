@@ -46,6 +46,9 @@ func depthwiseFamily() {
 		for width := 1; width <= stencilWidth; width++ {
 			stencilTile(s, width)
 		}
+		for _, c := range slideShapes(s) {
+			slideTile(s, c)
+		}
 		for _, t := range tapsShapes(s) {
 			tapsTile(s, t.rows, t.cols)
 		}
@@ -68,30 +71,40 @@ func stencilTile(s isa, width int) {
 	p := s.function(fmt.Sprintf("stencil%d", width), "StencilTile",
 		fmt.Sprintf("convolves every channel alone, %d outputs at a time.", width))
 	k := &stencilKernel{s: s, p: p, width: width}
-	w := newWalk(p, 3, 2)
-	k.out, k.start = AllocLocal(8), AllocLocal(8)
 	k.step = word(p, stencilStep)
 	if width > 3 {
 		k.step3 = GP64()
 		LEAQ(Mem{Base: k.step, Index: k.step, Scale: 2}, k.step3)
 	}
+	k.run(k.row)
+}
+
+// run writes the loops over segments, vectors of channels and rows of the
+// window, around what adds a row to the sums.
+func (k *stencilKernel) run(row stencilRow) {
+	p := k.p
+	w := newWalk(p, 3, 2)
+	k.out, k.start = AllocLocal(8), AllocLocal(8)
 	w.run(func() {
 		k.in, k.weights = load(w.in()), word(p, stencilWeights)
 		copyWord(w.out(), k.out)
 		copyWord(field(p, stencilStart), k.start)
-		channels{s, p, stencilVectors, stencilTail}.each(k.vector)
+		channels{k.s, p, stencilVectors, stencilTail}.each(func(t *tail, suffix string) { k.vector(t, suffix, row) })
 	})
 	end()
 }
 
+// stencilRow adds a row of the window, which starts at in, to the sums.
+type stencilRow func(t *tail, suffix string, sums []reg.VecVirtual, in, weights reg.Register)
+
 // vector computes one vector of channels and moves to the next.
-func (k *stencilKernel) vector(t *tail, suffix string) {
+func (k *stencilKernel) vector(t *tail, suffix string, row stencilRow) {
 	sums := k.s.vecs(k.width)
 	start := load(k.start)
 	for _, v := range sums {
 		VMOVUPS(Mem{Base: start}, v)
 	}
-	k.taps(t, suffix, sums)
+	k.window(t, suffix, sums, row)
 	out, step := load(k.out), word(k.p, stencilOutStep)
 	for i, v := range sums {
 		k.s.storePart(t, v, Mem{Base: out})
@@ -108,17 +121,28 @@ func (k *stencilKernel) vector(t *tail, suffix string) {
 	}
 }
 
-// taps runs over the window.
-func (k *stencilKernel) taps(t *tail, suffix string, sums []reg.VecVirtual) {
-	p, weight, spare := k.p, k.s.vec(), k.s.vec()
-	rows := word(p, stencilTapRows)
+// window runs over the rows of the window.
+func (k *stencilKernel) window(t *tail, suffix string, sums []reg.VecVirtual, row stencilRow) {
+	rows := word(k.p, stencilTapRows)
 	rowIn, rowWeights := GP64(), GP64()
 	MOVQ(k.in, rowIn)
 	MOVQ(k.weights, rowWeights)
 	TESTQ(rows, rows)
 	JZ(LabelRef("store" + suffix))
 	Label("row" + suffix)
-	in, far, weights, cols := GP64(), GP64(), GP64(), word(p, stencilTapCols)
+	row(t, suffix, sums, rowIn, rowWeights)
+	ADDQ(field(k.p, stencilTapRow), rowIn)
+	ADDQ(field(k.p, stencilWeightRow), rowWeights)
+	DECQ(rows)
+	JNZ(LabelRef("row" + suffix))
+	Label("store" + suffix)
+}
+
+// row adds a row of any length and distances: a weight is read for each tap,
+// and an input for each output.
+func (k *stencilKernel) row(t *tail, suffix string, sums []reg.VecVirtual, rowIn, rowWeights reg.Register) {
+	weight, spare := k.s.vec(), k.s.vec()
+	in, far, weights, cols := GP64(), GP64(), GP64(), word(k.p, stencilTapCols)
 	MOVQ(rowIn, in)
 	if k.width > 4 {
 		LEAQ(Mem{Base: rowIn, Index: k.step, Scale: 4}, far)
@@ -129,18 +153,13 @@ func (k *stencilKernel) taps(t *tail, suffix string, sums []reg.VecVirtual) {
 	for i, v := range sums {
 		k.s.multiplyAdd(t, k.pixel(in, far, i), weight, v, spare)
 	}
-	ADDQ(field(p, stencilTapCol), in)
+	ADDQ(field(k.p, stencilTapCol), in)
 	if k.width > 4 {
-		ADDQ(field(p, stencilTapCol), far)
+		ADDQ(field(k.p, stencilTapCol), far)
 	}
-	ADDQ(field(p, stencilWeightCol), weights)
+	ADDQ(field(k.p, stencilWeightCol), weights)
 	DECQ(cols)
 	JNZ(LabelRef("tap" + suffix))
-	ADDQ(field(p, stencilTapRow), rowIn)
-	ADDQ(field(p, stencilWeightRow), rowWeights)
-	DECQ(rows)
-	JNZ(LabelRef("row" + suffix))
-	Label("store" + suffix)
 }
 
 // pixel is the input of output i: far is four steps beyond in.

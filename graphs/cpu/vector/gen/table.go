@@ -37,6 +37,9 @@ func writeTable(w io.Writer) error {
 		for width := 1; width <= stencilWidth; width++ {
 			fmt.Fprintf(&b, "s.Stencil[%d] = stencil%d%s\n", width, width, s.name)
 		}
+		for _, c := range slideShapes(s) {
+			fmt.Fprintf(&b, "s.Slide[%d][%d] = slide%dx%d%s\n", c.taps, c.step, c.taps, c.step, s.name)
+		}
 		for _, t := range tapsShapes(s) {
 			fmt.Fprintf(&b, "s.Taps[%d][%d] = taps%dx%d%s\n", t.rows, t.cols, t.rows, t.cols, s.name)
 		}
