@@ -53,7 +53,7 @@ func BenchmarkViews(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) { benchViews(b, c.p, c.side, c.steps, vector.Best()) })
 		if strings.HasSuffix(c.name, "/all") {
 			for _, tier := range vector.Tiers() {
-				b.Run(c.name+"/"+tier.String(), func(b *testing.B) { benchViews(b, c.p, c.side, c.steps, tier) })
+				b.Run(c.name+"-"+tier.String(), func(b *testing.B) { benchViews(b, c.p, c.side, c.steps, tier) })
 			}
 		}
 	}

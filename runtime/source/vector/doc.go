@@ -11,8 +11,8 @@
 // each loop, is the caller's to give. What lies there is never seen in a result.
 //
 // What always holds: a tier changes the time, never a bit. Products are rounded
-// before they are added, sums have one order, maxima and minima are those of
-// the instruction set; the tests hold the tiers to each other.
+// before they are added, sums have one order; the tests hold the tiers to each
+// other. Pictures hold no NaN and no negative zero.
 package vector
 
 //go:generate go -C gen run . -family views -pkg vector -out ../views_amd64.s -stubs ../views_amd64.go

@@ -1,5 +1,7 @@
 package vector
 
+import "math"
+
 // The loops in plain Go. A product is rounded (float32(a*b)) before it is
 // added, so that no compiler makes one operation of the two.
 
@@ -8,21 +10,15 @@ type block = [Block]float32
 // at is block n of x.
 func at(x []float32, n int) *block { return (*block)(x[n*Block:]) }
 
-func maximum(a, b float32) float32 {
-	if a > b {
-		return a
+func clamp(v float32) float32 {
+	if v > 1 { // branches: few values of a picture are clamped
+		return 1
 	}
-	return b
-}
-
-func minimum(a, b float32) float32 {
-	if a < b {
-		return a
+	if v < 0 {
+		return 0
 	}
-	return b
+	return v
 }
-
-func clamp(v float32) float32 { return minimum(1, maximum(0, v)) }
 
 const scale = float32(1.0 / 255)
 
@@ -56,15 +52,32 @@ func (a *Columns) run() {
 		weights := a.Weights[b*a.Taps*Block:][:a.Taps*Block]
 		for y := range a.Rows {
 			src, dst := a.Src[y*a.SrcRow+base:], at(a.Dst[y*a.DstRow:], b)
-			for j, i := range index {
-				taps := src[i:][:a.Taps]
-				sum := weights[j] * taps[0]
-				for k := 1; k < len(taps); k++ {
-					sum += float32(weights[k*Block+j] * taps[k])
-				}
-				dst[j] = sum
+			if a.Taps == 2 {
+				two(dst, index, src, at(weights, 0), at(weights, 1))
+			} else {
+				taps(dst, index, src, weights, a.Taps)
 			}
 		}
+	}
+}
+
+// two is a block of Columns of two taps, which most are.
+func two(dst *block, index *[Block]int32, src []float32, w0, w1 *block) {
+	for j, i := range index {
+		pair := src[i:][:2]
+		dst[j] = float32(w0[j]*pair[0]) + float32(w1[j]*pair[1])
+	}
+}
+
+// taps is a block of Columns of n taps.
+func taps(dst *block, index *[Block]int32, src, weights []float32, n int) {
+	for j, i := range index {
+		in := src[i:][:n]
+		sum := weights[j] * in[0]
+		for k := 1; k < n; k++ {
+			sum += float32(weights[k*Block+j] * in[k])
+		}
+		dst[j] = sum
 	}
 }
 
@@ -72,13 +85,21 @@ func (a *Filter) run() {
 	n := a.Blocks * Block
 	for y := range a.Rows {
 		dst, weights := a.Dst[y*a.DstRow:][:n], a.Weights[y*a.Taps:][:a.Taps]
-		from := int(a.First[y]) * a.SrcRow
-		for i, v := range a.Src[from:][:n] {
-			dst[i] = weights[0] * v
+		src := a.Src[int(a.First[y])*a.SrcRow:]
+		k := min(2, a.Taps)
+		if k == 2 {
+			w0, w1, second := weights[0], weights[1], src[a.SrcRow:][:n]
+			for i, v := range src[:n] {
+				dst[i] = float32(w0*v) + float32(w1*second[i])
+			}
+		} else {
+			for i, v := range src[:n] {
+				dst[i] = weights[0] * v
+			}
 		}
-		for k := 1; k < len(weights); k++ {
+		for ; k < len(weights); k++ {
 			w := weights[k]
-			for i, v := range a.Src[from+k*a.SrcRow:][:n] {
+			for i, v := range src[k*a.SrcRow:][:n] {
 				dst[i] += float32(w * v)
 			}
 		}
@@ -159,37 +180,35 @@ func (a *Colour) hue() {
 	red, green, blue := a.planes()
 	for i, r := range red {
 		g, b := green[i], blue[i]
-		top, low := maximum(maximum(r, g), b), minimum(minimum(r, g), b)
+		top, low := max(r, g, b), min(r, g, b)
 		span := top - low
-		h := hueOf(r, g, b, top, maximum(least, span)) + a.F
-		if h < 0 {
-			h += 6
-		}
-		if h >= 6 {
-			h -= 6
-		}
-		red[i] = low + float32(span*clamp(magnitude(h-3)-1))
-		green[i] = low + float32(span*clamp(2-magnitude(h-2)))
-		blue[i] = low + float32(span*clamp(2-magnitude(h-4)))
+		h := hueOf(r, g, b, top, max(least, span)) + a.F
+		h = choose(h < 0, h+6, h)
+		h = choose(h >= 6, h-6, h)
+		red[i] = low + float32(span*min(1, max(0, magnitude(h-3)-1)))
+		green[i] = low + float32(span*min(1, max(0, 2-magnitude(h-2))))
+		blue[i] = low + float32(span*min(1, max(0, 2-magnitude(h-4))))
 	}
 }
 
 func hueOf(r, g, b, top, span float32) float32 {
-	switch top {
-	case r:
-		return (g-b)/span + 0
-	case g:
-		return (b-r)/span + 2
-	}
-	return (r-g)/span + 4
+	part, from := r-g, float32(4)
+	part, from = choose(g == top, b-r, part), choose(g == top, 2, from)
+	part, from = choose(r == top, g-b, part), choose(r == top, 0, from)
+	return part/span + from
 }
 
-func magnitude(v float32) float32 {
-	if v < 0 {
-		return -v
+// choose takes one of two without a branch: the hues of neighbours are no guide
+// to which it will be.
+func choose(first bool, a, b float32) float32 {
+	x, y := math.Float32bits(a), math.Float32bits(b)
+	if first {
+		y = x
 	}
-	return v
+	return math.Float32frombits(y)
 }
+
+func magnitude(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
 
 func (a *Blur) run() {
 	n := a.Blocks * Block

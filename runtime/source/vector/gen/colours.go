@@ -39,8 +39,7 @@ func (s isa) vectors(a args) reg.GPVirtual {
 	return n
 }
 
-// clamp brings v between zero and one; the order of operands is that of
-// maximum and minimum in plain Go.
+// clamp brings v between zero and one.
 func clamp(v, zero, one vec) {
 	VMAXPS(v, zero, v)
 	VMINPS(v, one, v)
