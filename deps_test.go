@@ -53,7 +53,7 @@ runtime/optim       compiler/model
 runtime/pipeline
 runtime/readout     compiler/model runtime/rng
 runtime/rng
-runtime/source      compiler/model runtime/rng
+runtime/source      compiler/model runtime/rng runtime/source/vector
 runtime/source/vector  golang.org/x/sys
 
 internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/device graphs/std internal/measure internal/progress runtime runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
