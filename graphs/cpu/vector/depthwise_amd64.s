@@ -4513,6 +4513,50 @@ loop1:
 	MOVQ 40(SP), DX
 	MOVQ 48(SP), BX
 	MOVQ 64(AX), SI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, SI
+	JLT  glided
+
+glide:
+	VMOVUPS     (BX), Z4
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Z5
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Z6
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Z7
+	ADDQ        80(AX), BX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z4, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z4, Z1
+	VFMADD231PS Z3, Z5, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z4, Z2
+	VFMADD231PS Z3, Z5, Z1
+	VFMADD231PS Z3, Z6, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z5, Z2
+	VFMADD231PS Z3, Z6, Z1
+	VFMADD231PS Z3, Z7, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z6, Z2
+	VFMADD231PS Z3, Z7, Z1
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z7, Z2
+	SUBQ        CX, DX
+	SUBQ        $0x04, SI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, SI
+	JZ   end
 
 pixel:
 	VMOVUPS     (BX), Z3
@@ -4523,32 +4567,34 @@ pixel:
 	ADDQ        80(AX), BX
 	DECQ        SI
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -4576,6 +4622,50 @@ loop1Tail:
 	MOVQ 40(SP), DX
 	MOVQ 48(SP), BX
 	MOVQ 64(AX), SI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, SI
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (BX), K1, Z4
+	ADDQ        80(AX), BX
+	VMOVUPS.Z   (BX), K1, Z5
+	ADDQ        80(AX), BX
+	VMOVUPS.Z   (BX), K1, Z6
+	ADDQ        80(AX), BX
+	VMOVUPS.Z   (BX), K1, Z7
+	ADDQ        80(AX), BX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z4, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z4, Z1
+	VFMADD231PS Z3, Z5, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z4, Z2
+	VFMADD231PS Z3, Z5, Z1
+	VFMADD231PS Z3, Z6, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z5, Z2
+	VFMADD231PS Z3, Z6, Z1
+	VFMADD231PS Z3, Z7, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z6, Z2
+	VFMADD231PS Z3, Z7, Z1
+	ADDQ        CX, DX
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z7, Z2
+	SUBQ        CX, DX
+	SUBQ        $0x04, SI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, SI
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (BX), K1, Z3
@@ -4586,27 +4676,29 @@ pixelTail:
 	ADDQ        80(AX), BX
 	DECQ        SI
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Z0, Z0
-	VMOVUPS     Z0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z1, Z1
-	VMOVUPS     Z1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z2, Z2
-	VMOVUPS     Z2, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z2, Z2
+	VMOVUPS Z2, (CX)
 
 done:
 	VZEROUPPER
@@ -4652,6 +4744,74 @@ loop1:
 	ADDQ 120(AX), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, DI
+	JLT  glided
+
+glide:
+	VMOVUPS     (SI), Z7
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z8
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z9
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z10
+	ADDQ        80(AX), SI
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z7, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z7, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z7, Z1
+	VFMADD231PS Z6, Z8, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z7, Z4
+	VFMADD231PS Z6, Z8, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z7, Z2
+	VFMADD231PS Z6, Z8, Z1
+	VFMADD231PS Z6, Z9, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z7, Z5
+	VFMADD231PS Z6, Z8, Z4
+	VFMADD231PS Z6, Z9, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z6, Z9, Z1
+	VFMADD231PS Z6, Z10, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z8, Z5
+	VFMADD231PS Z6, Z9, Z4
+	VFMADD231PS Z6, Z10, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z9, Z2
+	VFMADD231PS Z6, Z10, Z1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z9, Z5
+	VFMADD231PS Z6, Z10, Z4
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Z6
+	VFMADD231PS Z6, Z10, Z2
+	VMOVUPS     (BX), Z6
+	VFMADD231PS Z6, Z10, Z5
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        $0x04, DI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, DI
+	JZ   end
 
 pixel:
 	VMOVUPS     (SI), Z6
@@ -4666,42 +4826,44 @@ pixel:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z0, Z0
-	VMOVUPS     Z0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z1, Z1
-	VMOVUPS     Z1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z2, Z2
-	VMOVUPS     Z2, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z1, Z1
+	VMOVUPS Z1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -4734,6 +4896,74 @@ loop1Tail:
 	ADDQ 120(AX), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, DI
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (SI), K1, Z7
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z8
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z9
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z10
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z7, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z7, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z7, Z1
+	VFMADD231PS Z6, Z8, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z7, Z4
+	VFMADD231PS Z6, Z8, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z7, Z2
+	VFMADD231PS Z6, Z8, Z1
+	VFMADD231PS Z6, Z9, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z7, Z5
+	VFMADD231PS Z6, Z8, Z4
+	VFMADD231PS Z6, Z9, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z8, Z2
+	VFMADD231PS Z6, Z9, Z1
+	VFMADD231PS Z6, Z10, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z8, Z5
+	VFMADD231PS Z6, Z9, Z4
+	VFMADD231PS Z6, Z10, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z9, Z2
+	VFMADD231PS Z6, Z10, Z1
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z9, Z5
+	VFMADD231PS Z6, Z10, Z4
+	ADDQ        CX, BX
+	VMOVUPS.Z   (DX), K1, Z6
+	VFMADD231PS Z6, Z10, Z2
+	VMOVUPS.Z   (BX), K1, Z6
+	VFMADD231PS Z6, Z10, Z5
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        $0x04, DI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, DI
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (SI), K1, Z6
@@ -4748,37 +4978,39 @@ pixelTail:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z3, Z3
-	VMOVUPS     Z3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z4, Z4
-	VMOVUPS     Z4, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z5, Z5
-	VMOVUPS     Z5, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z5, Z5
+	VMOVUPS Z5, (CX)
 
 done:
 	VZEROUPPER
@@ -4829,6 +5061,98 @@ loop1:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Z10
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z11
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z12
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z13
+	ADDQ        80(AX), DI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z10, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z10, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z10, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z10, Z1
+	VFMADD231PS Z9, Z11, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z10, Z4
+	VFMADD231PS Z9, Z11, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z10, Z7
+	VFMADD231PS Z9, Z11, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z10, Z2
+	VFMADD231PS Z9, Z11, Z1
+	VFMADD231PS Z9, Z12, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z10, Z5
+	VFMADD231PS Z9, Z11, Z4
+	VFMADD231PS Z9, Z12, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z10, Z8
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z9, Z12, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z11, Z2
+	VFMADD231PS Z9, Z12, Z1
+	VFMADD231PS Z9, Z13, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z11, Z5
+	VFMADD231PS Z9, Z12, Z4
+	VFMADD231PS Z9, Z13, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z11, Z8
+	VFMADD231PS Z9, Z12, Z7
+	VFMADD231PS Z9, Z13, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z12, Z2
+	VFMADD231PS Z9, Z13, Z1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z12, Z5
+	VFMADD231PS Z9, Z13, Z4
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z12, Z8
+	VFMADD231PS Z9, Z13, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Z9
+	VFMADD231PS Z9, Z13, Z2
+	VMOVUPS     (BX), Z9
+	VFMADD231PS Z9, Z13, Z5
+	VMOVUPS     (SI), Z9
+	VFMADD231PS Z9, Z13, Z8
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Z9
@@ -4847,52 +5171,54 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z0, Z0
-	VMOVUPS     Z0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z1, Z1
-	VMOVUPS     Z1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z2, Z2
-	VMOVUPS     Z2, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z3, Z3
-	VMOVUPS     Z3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z4, Z4
-	VMOVUPS     Z4, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z5, Z5
-	VMOVUPS     Z5, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z1, Z1
+	VMOVUPS Z1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z3, Z3
+	VMOVUPS Z3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z4, Z4
+	VMOVUPS Z4, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z5, Z5
+	VMOVUPS Z5, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -4930,6 +5256,98 @@ loop1Tail:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (DI), K1, Z10
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z11
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z12
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z13
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z10, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z10, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z10, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z10, Z1
+	VFMADD231PS Z9, Z11, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z10, Z4
+	VFMADD231PS Z9, Z11, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z10, Z7
+	VFMADD231PS Z9, Z11, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z10, Z2
+	VFMADD231PS Z9, Z11, Z1
+	VFMADD231PS Z9, Z12, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z10, Z5
+	VFMADD231PS Z9, Z11, Z4
+	VFMADD231PS Z9, Z12, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z10, Z8
+	VFMADD231PS Z9, Z11, Z7
+	VFMADD231PS Z9, Z12, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z11, Z2
+	VFMADD231PS Z9, Z12, Z1
+	VFMADD231PS Z9, Z13, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z11, Z5
+	VFMADD231PS Z9, Z12, Z4
+	VFMADD231PS Z9, Z13, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z11, Z8
+	VFMADD231PS Z9, Z12, Z7
+	VFMADD231PS Z9, Z13, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z12, Z2
+	VFMADD231PS Z9, Z13, Z1
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z12, Z5
+	VFMADD231PS Z9, Z13, Z4
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z12, Z8
+	VFMADD231PS Z9, Z13, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DX), K1, Z9
+	VFMADD231PS Z9, Z13, Z2
+	VMOVUPS.Z   (BX), K1, Z9
+	VFMADD231PS Z9, Z13, Z5
+	VMOVUPS.Z   (SI), K1, Z9
+	VFMADD231PS Z9, Z13, Z8
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (DI), K1, Z9
@@ -4948,47 +5366,49 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z6, Z6
-	VMOVUPS     Z6, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z7, Z7
-	VMOVUPS     Z7, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z8, Z8
-	VMOVUPS     Z8, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z6, Z6
+	VMOVUPS Z6, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z7, Z7
+	VMOVUPS Z7, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z8, Z8
+	VMOVUPS Z8, (CX)
 
 done:
 	VZEROUPPER
@@ -5044,6 +5464,122 @@ loop1:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R9
+	JLT  glided
+
+glide:
+	VMOVUPS     (R8), Z13
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z14
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z15
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z16
+	ADDQ        80(AX), R8
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z13, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z13, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z13, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z13, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z13, Z1
+	VFMADD231PS Z12, Z14, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z13, Z4
+	VFMADD231PS Z12, Z14, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z13, Z7
+	VFMADD231PS Z12, Z14, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z13, Z10
+	VFMADD231PS Z12, Z14, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z13, Z2
+	VFMADD231PS Z12, Z14, Z1
+	VFMADD231PS Z12, Z15, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z4
+	VFMADD231PS Z12, Z15, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z13, Z8
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z13, Z11
+	VFMADD231PS Z12, Z14, Z10
+	VFMADD231PS Z12, Z15, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z14, Z2
+	VFMADD231PS Z12, Z15, Z1
+	VFMADD231PS Z12, Z16, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z14, Z5
+	VFMADD231PS Z12, Z15, Z4
+	VFMADD231PS Z12, Z16, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z7
+	VFMADD231PS Z12, Z16, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z14, Z11
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z16, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z15, Z2
+	VFMADD231PS Z12, Z16, Z1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z15, Z5
+	VFMADD231PS Z12, Z16, Z4
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z15, Z8
+	VFMADD231PS Z12, Z16, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Z12
+	VFMADD231PS Z12, Z16, Z2
+	VMOVUPS     (BX), Z12
+	VFMADD231PS Z12, Z16, Z5
+	VMOVUPS     (SI), Z12
+	VFMADD231PS Z12, Z16, Z8
+	VMOVUPS     (DI), Z12
+	VFMADD231PS Z12, Z16, Z11
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        $0x04, R9
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R9
+	JZ   end
 
 pixel:
 	VMOVUPS     (R8), Z12
@@ -5066,62 +5602,64 @@ pixel:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z0, Z0
-	VMOVUPS     Z0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z1, Z1
-	VMOVUPS     Z1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z2, Z2
-	VMOVUPS     Z2, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z3, Z3
-	VMOVUPS     Z3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z4, Z4
-	VMOVUPS     Z4, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z5, Z5
-	VMOVUPS     Z5, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z6, Z6
-	VMOVUPS     Z6, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z7, Z7
-	VMOVUPS     Z7, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z8, Z8
-	VMOVUPS     Z8, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z1, Z1
+	VMOVUPS Z1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z3, Z3
+	VMOVUPS Z3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z4, Z4
+	VMOVUPS Z4, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z5, Z5
+	VMOVUPS Z5, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z6, Z6
+	VMOVUPS Z6, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z7, Z7
+	VMOVUPS Z7, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z8, Z8
+	VMOVUPS Z8, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -5164,6 +5702,122 @@ loop1Tail:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R9
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R8), K1, Z13
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z14
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z15
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z16
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z13, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z13, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z13, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z13, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z13, Z1
+	VFMADD231PS Z12, Z14, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z13, Z4
+	VFMADD231PS Z12, Z14, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z13, Z7
+	VFMADD231PS Z12, Z14, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z13, Z10
+	VFMADD231PS Z12, Z14, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z13, Z2
+	VFMADD231PS Z12, Z14, Z1
+	VFMADD231PS Z12, Z15, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z4
+	VFMADD231PS Z12, Z15, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z13, Z8
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z13, Z11
+	VFMADD231PS Z12, Z14, Z10
+	VFMADD231PS Z12, Z15, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z14, Z2
+	VFMADD231PS Z12, Z15, Z1
+	VFMADD231PS Z12, Z16, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z14, Z5
+	VFMADD231PS Z12, Z15, Z4
+	VFMADD231PS Z12, Z16, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z7
+	VFMADD231PS Z12, Z16, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z14, Z11
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z16, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z15, Z2
+	VFMADD231PS Z12, Z16, Z1
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z15, Z5
+	VFMADD231PS Z12, Z16, Z4
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z15, Z8
+	VFMADD231PS Z12, Z16, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (DX), K1, Z12
+	VFMADD231PS Z12, Z16, Z2
+	VMOVUPS.Z   (BX), K1, Z12
+	VFMADD231PS Z12, Z16, Z5
+	VMOVUPS.Z   (SI), K1, Z12
+	VFMADD231PS Z12, Z16, Z8
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS Z12, Z16, Z11
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        $0x04, R9
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R9
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R8), K1, Z12
@@ -5186,57 +5840,59 @@ pixelTail:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z9, Z9
-	VMOVUPS     Z9, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z10, Z10
-	VMOVUPS     Z10, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z11, Z11
-	VMOVUPS     Z11, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z9, Z9
+	VMOVUPS Z9, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z10, Z10
+	VMOVUPS Z10, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z11, Z11
+	VMOVUPS Z11, (CX)
 
 done:
 	VZEROUPPER
@@ -5297,6 +5953,146 @@ loop1:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R10
+	JLT  glided
+
+glide:
+	VMOVUPS     (R9), Z16
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z17
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z18
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z19
+	ADDQ        80(AX), R9
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z16, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z16, Z12
+	ADDQ        CX, R8
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z16, Z1
+	VFMADD231PS Z15, Z17, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z4
+	VFMADD231PS Z15, Z17, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z7
+	VFMADD231PS Z15, Z17, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z10
+	VFMADD231PS Z15, Z17, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z16, Z13
+	VFMADD231PS Z15, Z17, Z12
+	ADDQ        CX, R8
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z16, Z2
+	VFMADD231PS Z15, Z17, Z1
+	VFMADD231PS Z15, Z18, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z5
+	VFMADD231PS Z15, Z17, Z4
+	VFMADD231PS Z15, Z18, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z8
+	VFMADD231PS Z15, Z17, Z7
+	VFMADD231PS Z15, Z18, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z11
+	VFMADD231PS Z15, Z17, Z10
+	VFMADD231PS Z15, Z18, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z16, Z14
+	VFMADD231PS Z15, Z17, Z13
+	VFMADD231PS Z15, Z18, Z12
+	ADDQ        CX, R8
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z17, Z2
+	VFMADD231PS Z15, Z18, Z1
+	VFMADD231PS Z15, Z19, Z0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z17, Z5
+	VFMADD231PS Z15, Z18, Z4
+	VFMADD231PS Z15, Z19, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z17, Z8
+	VFMADD231PS Z15, Z18, Z7
+	VFMADD231PS Z15, Z19, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z17, Z11
+	VFMADD231PS Z15, Z18, Z10
+	VFMADD231PS Z15, Z19, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z17, Z14
+	VFMADD231PS Z15, Z18, Z13
+	VFMADD231PS Z15, Z19, Z12
+	ADDQ        CX, R8
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z18, Z2
+	VFMADD231PS Z15, Z19, Z1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z18, Z5
+	VFMADD231PS Z15, Z19, Z4
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z18, Z8
+	VFMADD231PS Z15, Z19, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z18, Z11
+	VFMADD231PS Z15, Z19, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z18, Z14
+	VFMADD231PS Z15, Z19, Z13
+	ADDQ        CX, R8
+	VMOVUPS     (DX), Z15
+	VFMADD231PS Z15, Z19, Z2
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z19, Z5
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z19, Z8
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z19, Z11
+	VMOVUPS     (R8), Z15
+	VFMADD231PS Z15, Z19, Z14
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        CX, R8
+	SUBQ        $0x04, R10
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R10
+	JZ   end
 
 pixel:
 	VMOVUPS     (R9), Z15
@@ -5323,72 +6119,74 @@ pixel:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z0, Z0
-	VMOVUPS     Z0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z1, Z1
-	VMOVUPS     Z1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z2, Z2
-	VMOVUPS     Z2, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z3, Z3
-	VMOVUPS     Z3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z4, Z4
-	VMOVUPS     Z4, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z5, Z5
-	VMOVUPS     Z5, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z6, Z6
-	VMOVUPS     Z6, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z7, Z7
-	VMOVUPS     Z7, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z8, Z8
-	VMOVUPS     Z8, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Z9, Z9
-	VMOVUPS     Z9, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z10, Z10
-	VMOVUPS     Z10, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z11, Z11
-	VMOVUPS     Z11, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Z12, Z12
-	VMOVUPS     Z12, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z13, Z13
-	VMOVUPS     Z13, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z14, Z14
-	VMOVUPS     Z14, (DX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z1, Z1
+	VMOVUPS Z1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z3, Z3
+	VMOVUPS Z3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z4, Z4
+	VMOVUPS Z4, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z5, Z5
+	VMOVUPS Z5, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z6, Z6
+	VMOVUPS Z6, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z7, Z7
+	VMOVUPS Z7, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z8, Z8
+	VMOVUPS Z8, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Z9, Z9
+	VMOVUPS Z9, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z10, Z10
+	VMOVUPS Z10, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z11, Z11
+	VMOVUPS Z11, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z13, Z13
+	VMOVUPS Z13, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z14, Z14
+	VMOVUPS Z14, (DX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -5436,6 +6234,146 @@ loop1Tail:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R10
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R9), K1, Z16
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z17
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z18
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z19
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z16, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z16, Z12
+	ADDQ        CX, R8
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z16, Z1
+	VFMADD231PS Z15, Z17, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z4
+	VFMADD231PS Z15, Z17, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z7
+	VFMADD231PS Z15, Z17, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z10
+	VFMADD231PS Z15, Z17, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z16, Z13
+	VFMADD231PS Z15, Z17, Z12
+	ADDQ        CX, R8
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z16, Z2
+	VFMADD231PS Z15, Z17, Z1
+	VFMADD231PS Z15, Z18, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z5
+	VFMADD231PS Z15, Z17, Z4
+	VFMADD231PS Z15, Z18, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z8
+	VFMADD231PS Z15, Z17, Z7
+	VFMADD231PS Z15, Z18, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z11
+	VFMADD231PS Z15, Z17, Z10
+	VFMADD231PS Z15, Z18, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z16, Z14
+	VFMADD231PS Z15, Z17, Z13
+	VFMADD231PS Z15, Z18, Z12
+	ADDQ        CX, R8
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z17, Z2
+	VFMADD231PS Z15, Z18, Z1
+	VFMADD231PS Z15, Z19, Z0
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z17, Z5
+	VFMADD231PS Z15, Z18, Z4
+	VFMADD231PS Z15, Z19, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z17, Z8
+	VFMADD231PS Z15, Z18, Z7
+	VFMADD231PS Z15, Z19, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z17, Z11
+	VFMADD231PS Z15, Z18, Z10
+	VFMADD231PS Z15, Z19, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z17, Z14
+	VFMADD231PS Z15, Z18, Z13
+	VFMADD231PS Z15, Z19, Z12
+	ADDQ        CX, R8
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z18, Z2
+	VFMADD231PS Z15, Z19, Z1
+	ADDQ        CX, DX
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z18, Z5
+	VFMADD231PS Z15, Z19, Z4
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z18, Z8
+	VFMADD231PS Z15, Z19, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z18, Z11
+	VFMADD231PS Z15, Z19, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z18, Z14
+	VFMADD231PS Z15, Z19, Z13
+	ADDQ        CX, R8
+	VMOVUPS.Z   (DX), K1, Z15
+	VFMADD231PS Z15, Z19, Z2
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z19, Z5
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z19, Z8
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z19, Z11
+	VMOVUPS.Z   (R8), K1, Z15
+	VFMADD231PS Z15, Z19, Z14
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        CX, R8
+	SUBQ        $0x04, R10
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R10
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R9), K1, Z15
@@ -5462,67 +6400,69 @@ pixelTail:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z12, Z12
-	VMOVUPS     Z12, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z13, Z13
-	VMOVUPS     Z13, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z14, Z14
-	VMOVUPS     Z14, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z12, Z12
+	VMOVUPS Z12, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z13, Z13
+	VMOVUPS Z13, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z14, Z14
+	VMOVUPS Z14, (CX)
 
 done:
 	VZEROUPPER
@@ -6771,6 +7711,62 @@ loop1:
 	MOVQ 40(SP), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, DI
+	JLT  glided
+
+glide:
+	VMOVUPS     (SI), Z6
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z7
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z8
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Z9
+	ADDQ        80(AX), SI
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z6, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z6, Z1
+	VFMADD231PS Z5, Z7, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z6, Z2
+	VFMADD231PS Z5, Z7, Z1
+	VFMADD231PS Z5, Z8, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z6, Z3
+	VFMADD231PS Z5, Z7, Z2
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z5, Z9, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z6, Z4
+	VFMADD231PS Z5, Z7, Z3
+	VFMADD231PS Z5, Z8, Z2
+	VFMADD231PS Z5, Z9, Z1
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z7, Z4
+	VFMADD231PS Z5, Z8, Z3
+	VFMADD231PS Z5, Z9, Z2
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z8, Z4
+	VFMADD231PS Z5, Z9, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Z5
+	VFMADD231PS Z5, Z9, Z4
+	SUBQ        DX, BX
+	SUBQ        $0x04, DI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, DI
+	JZ   end
 
 pixel:
 	VMOVUPS     (SI), Z5
@@ -6783,38 +7779,40 @@ pixel:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	VADDPS      (BX), Z0, Z0
-	VMOVUPS     Z0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z1, Z1
-	VMOVUPS     Z1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z2, Z2
-	VMOVUPS     Z2, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z3, Z3
-	VMOVUPS     Z3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z4, Z4
-	VMOVUPS     Z4, (BX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	VADDPS  (BX), Z0, Z0
+	VMOVUPS Z0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z1, Z1
+	VMOVUPS Z1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z2, Z2
+	VMOVUPS Z2, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z3, Z3
+	VMOVUPS Z3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z4, Z4
+	VMOVUPS Z4, (BX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -6844,6 +7842,62 @@ loop1Tail:
 	MOVQ 40(SP), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, DI
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (SI), K1, Z6
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z7
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z8
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (SI), K1, Z9
+	ADDQ        80(AX), SI
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z6, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z6, Z1
+	VFMADD231PS Z5, Z7, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z6, Z2
+	VFMADD231PS Z5, Z7, Z1
+	VFMADD231PS Z5, Z8, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z6, Z3
+	VFMADD231PS Z5, Z7, Z2
+	VFMADD231PS Z5, Z8, Z1
+	VFMADD231PS Z5, Z9, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z6, Z4
+	VFMADD231PS Z5, Z7, Z3
+	VFMADD231PS Z5, Z8, Z2
+	VFMADD231PS Z5, Z9, Z1
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z7, Z4
+	VFMADD231PS Z5, Z8, Z3
+	VFMADD231PS Z5, Z9, Z2
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z8, Z4
+	VFMADD231PS Z5, Z9, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (BX), K1, Z5
+	VFMADD231PS Z5, Z9, Z4
+	SUBQ        DX, BX
+	SUBQ        $0x04, DI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, DI
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (SI), K1, Z5
@@ -6856,33 +7910,35 @@ pixelTail:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Z0, Z0
-	VMOVUPS     Z0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z1, Z1
-	VMOVUPS     Z1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z2, Z2
-	VMOVUPS     Z2, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z3, Z3
-	VMOVUPS     Z3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z4, Z4
-	VMOVUPS     Z4, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z4, Z4
+	VMOVUPS Z4, (CX)
 
 done:
 	VZEROUPPER
@@ -6933,6 +7989,98 @@ loop1:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Z11
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z12
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z13
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z14
+	ADDQ        80(AX), DI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z11, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z11, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z11, Z1
+	VFMADD231PS Z10, Z12, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z11, Z6
+	VFMADD231PS Z10, Z12, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z11, Z2
+	VFMADD231PS Z10, Z12, Z1
+	VFMADD231PS Z10, Z13, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z11, Z7
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z10, Z13, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z11, Z3
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z10, Z13, Z1
+	VFMADD231PS Z10, Z14, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z11, Z8
+	VFMADD231PS Z10, Z12, Z7
+	VFMADD231PS Z10, Z13, Z6
+	VFMADD231PS Z10, Z14, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z11, Z4
+	VFMADD231PS Z10, Z12, Z3
+	VFMADD231PS Z10, Z13, Z2
+	VFMADD231PS Z10, Z14, Z1
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z11, Z9
+	VFMADD231PS Z10, Z12, Z8
+	VFMADD231PS Z10, Z13, Z7
+	VFMADD231PS Z10, Z14, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z10, Z13, Z3
+	VFMADD231PS Z10, Z14, Z2
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z12, Z9
+	VFMADD231PS Z10, Z13, Z8
+	VFMADD231PS Z10, Z14, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z13, Z4
+	VFMADD231PS Z10, Z14, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z13, Z9
+	VFMADD231PS Z10, Z14, Z8
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Z10
+	VFMADD231PS Z10, Z14, Z4
+	VMOVUPS     (SI), Z10
+	VFMADD231PS Z10, Z14, Z9
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Z10
@@ -6951,54 +8099,56 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        144(AX), BX
-	VADDPS      (BX), Z5, Z5
-	VMOVUPS     Z5, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z6, Z6
-	VMOVUPS     Z6, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z7, Z7
-	VMOVUPS     Z7, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z8, Z8
-	VMOVUPS     Z8, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z9, Z9
-	VMOVUPS     Z9, (BX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    144(AX), BX
+	VADDPS  (BX), Z5, Z5
+	VMOVUPS Z5, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z6, Z6
+	VMOVUPS Z6, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z7, Z7
+	VMOVUPS Z7, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z8, Z8
+	VMOVUPS Z8, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z9, Z9
+	VMOVUPS Z9, (BX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -7035,6 +8185,98 @@ loop1Tail:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (DI), K1, Z11
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z12
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z13
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z14
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z11, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z11, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z11, Z1
+	VFMADD231PS Z10, Z12, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z11, Z6
+	VFMADD231PS Z10, Z12, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z11, Z2
+	VFMADD231PS Z10, Z12, Z1
+	VFMADD231PS Z10, Z13, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z11, Z7
+	VFMADD231PS Z10, Z12, Z6
+	VFMADD231PS Z10, Z13, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z11, Z3
+	VFMADD231PS Z10, Z12, Z2
+	VFMADD231PS Z10, Z13, Z1
+	VFMADD231PS Z10, Z14, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z11, Z8
+	VFMADD231PS Z10, Z12, Z7
+	VFMADD231PS Z10, Z13, Z6
+	VFMADD231PS Z10, Z14, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z11, Z4
+	VFMADD231PS Z10, Z12, Z3
+	VFMADD231PS Z10, Z13, Z2
+	VFMADD231PS Z10, Z14, Z1
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z11, Z9
+	VFMADD231PS Z10, Z12, Z8
+	VFMADD231PS Z10, Z13, Z7
+	VFMADD231PS Z10, Z14, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z12, Z4
+	VFMADD231PS Z10, Z13, Z3
+	VFMADD231PS Z10, Z14, Z2
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z12, Z9
+	VFMADD231PS Z10, Z13, Z8
+	VFMADD231PS Z10, Z14, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z13, Z4
+	VFMADD231PS Z10, Z14, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z13, Z9
+	VFMADD231PS Z10, Z14, Z8
+	ADDQ        CX, SI
+	VMOVUPS.Z   (BX), K1, Z10
+	VFMADD231PS Z10, Z14, Z4
+	VMOVUPS.Z   (SI), K1, Z10
+	VFMADD231PS Z10, Z14, Z9
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (DI), K1, Z10
@@ -7053,49 +8295,51 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z5, Z5
-	VMOVUPS     Z5, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z6, Z6
-	VMOVUPS     Z6, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z7, Z7
-	VMOVUPS     Z7, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z8, Z8
-	VMOVUPS     Z8, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z9, Z9
-	VMOVUPS     Z9, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z5, Z5
+	VMOVUPS Z5, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z6, Z6
+	VMOVUPS Z6, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z7, Z7
+	VMOVUPS Z7, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z8, Z8
+	VMOVUPS Z8, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z9, Z9
+	VMOVUPS Z9, (CX)
 
 done:
 	VZEROUPPER
@@ -7153,6 +8397,134 @@ loop1:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R9
+	JLT  glided
+
+glide:
+	VMOVUPS     (R8), Z16
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z17
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z18
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z19
+	ADDQ        80(AX), R8
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z1
+	VFMADD231PS Z15, Z17, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z6
+	VFMADD231PS Z15, Z17, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z11
+	VFMADD231PS Z15, Z17, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z2
+	VFMADD231PS Z15, Z17, Z1
+	VFMADD231PS Z15, Z18, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z7
+	VFMADD231PS Z15, Z17, Z6
+	VFMADD231PS Z15, Z18, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z12
+	VFMADD231PS Z15, Z17, Z11
+	VFMADD231PS Z15, Z18, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z3
+	VFMADD231PS Z15, Z17, Z2
+	VFMADD231PS Z15, Z18, Z1
+	VFMADD231PS Z15, Z19, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z8
+	VFMADD231PS Z15, Z17, Z7
+	VFMADD231PS Z15, Z18, Z6
+	VFMADD231PS Z15, Z19, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z13
+	VFMADD231PS Z15, Z17, Z12
+	VFMADD231PS Z15, Z18, Z11
+	VFMADD231PS Z15, Z19, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z16, Z4
+	VFMADD231PS Z15, Z17, Z3
+	VFMADD231PS Z15, Z18, Z2
+	VFMADD231PS Z15, Z19, Z1
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z16, Z9
+	VFMADD231PS Z15, Z17, Z8
+	VFMADD231PS Z15, Z18, Z7
+	VFMADD231PS Z15, Z19, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z16, Z14
+	VFMADD231PS Z15, Z17, Z13
+	VFMADD231PS Z15, Z18, Z12
+	VFMADD231PS Z15, Z19, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z17, Z4
+	VFMADD231PS Z15, Z18, Z3
+	VFMADD231PS Z15, Z19, Z2
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z17, Z9
+	VFMADD231PS Z15, Z18, Z8
+	VFMADD231PS Z15, Z19, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z17, Z14
+	VFMADD231PS Z15, Z18, Z13
+	VFMADD231PS Z15, Z19, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z18, Z4
+	VFMADD231PS Z15, Z19, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z18, Z9
+	VFMADD231PS Z15, Z19, Z8
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z18, Z14
+	VFMADD231PS Z15, Z19, Z13
+	ADDQ        CX, DI
+	VMOVUPS     (BX), Z15
+	VFMADD231PS Z15, Z19, Z4
+	VMOVUPS     (SI), Z15
+	VFMADD231PS Z15, Z19, Z9
+	VMOVUPS     (DI), Z15
+	VFMADD231PS Z15, Z19, Z14
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        $0x04, R9
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R9
+	JZ   end
 
 pixel:
 	VMOVUPS     (R8), Z15
@@ -7177,70 +8549,72 @@ pixel:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z5, Z5
-	VMOVUPS     Z5, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z6, Z6
-	VMOVUPS     Z6, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z7, Z7
-	VMOVUPS     Z7, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z8, Z8
-	VMOVUPS     Z8, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z9, Z9
-	VMOVUPS     Z9, (SI)
-	ADDQ        144(AX), BX
-	VADDPS      (BX), Z10, Z10
-	VMOVUPS     Z10, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z11, Z11
-	VMOVUPS     Z11, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z12, Z12
-	VMOVUPS     Z12, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z13, Z13
-	VMOVUPS     Z13, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z14, Z14
-	VMOVUPS     Z14, (BX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z5, Z5
+	VMOVUPS Z5, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z6, Z6
+	VMOVUPS Z6, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z7, Z7
+	VMOVUPS Z7, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z8, Z8
+	VMOVUPS Z8, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z9, Z9
+	VMOVUPS Z9, (SI)
+	ADDQ    144(AX), BX
+	VADDPS  (BX), Z10, Z10
+	VMOVUPS Z10, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z11, Z11
+	VMOVUPS Z11, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z12, Z12
+	VMOVUPS Z12, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z13, Z13
+	VMOVUPS Z13, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z14, Z14
+	VMOVUPS Z14, (BX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -7284,6 +8658,134 @@ loop1Tail:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R9
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R8), K1, Z16
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z17
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z18
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z19
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z1
+	VFMADD231PS Z15, Z17, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z6
+	VFMADD231PS Z15, Z17, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z11
+	VFMADD231PS Z15, Z17, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z2
+	VFMADD231PS Z15, Z17, Z1
+	VFMADD231PS Z15, Z18, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z7
+	VFMADD231PS Z15, Z17, Z6
+	VFMADD231PS Z15, Z18, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z12
+	VFMADD231PS Z15, Z17, Z11
+	VFMADD231PS Z15, Z18, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z3
+	VFMADD231PS Z15, Z17, Z2
+	VFMADD231PS Z15, Z18, Z1
+	VFMADD231PS Z15, Z19, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z8
+	VFMADD231PS Z15, Z17, Z7
+	VFMADD231PS Z15, Z18, Z6
+	VFMADD231PS Z15, Z19, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z13
+	VFMADD231PS Z15, Z17, Z12
+	VFMADD231PS Z15, Z18, Z11
+	VFMADD231PS Z15, Z19, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z16, Z4
+	VFMADD231PS Z15, Z17, Z3
+	VFMADD231PS Z15, Z18, Z2
+	VFMADD231PS Z15, Z19, Z1
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z16, Z9
+	VFMADD231PS Z15, Z17, Z8
+	VFMADD231PS Z15, Z18, Z7
+	VFMADD231PS Z15, Z19, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z16, Z14
+	VFMADD231PS Z15, Z17, Z13
+	VFMADD231PS Z15, Z18, Z12
+	VFMADD231PS Z15, Z19, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z17, Z4
+	VFMADD231PS Z15, Z18, Z3
+	VFMADD231PS Z15, Z19, Z2
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z17, Z9
+	VFMADD231PS Z15, Z18, Z8
+	VFMADD231PS Z15, Z19, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z17, Z14
+	VFMADD231PS Z15, Z18, Z13
+	VFMADD231PS Z15, Z19, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z18, Z4
+	VFMADD231PS Z15, Z19, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z18, Z9
+	VFMADD231PS Z15, Z19, Z8
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z18, Z14
+	VFMADD231PS Z15, Z19, Z13
+	ADDQ        CX, DI
+	VMOVUPS.Z   (BX), K1, Z15
+	VFMADD231PS Z15, Z19, Z4
+	VMOVUPS.Z   (SI), K1, Z15
+	VFMADD231PS Z15, Z19, Z9
+	VMOVUPS.Z   (DI), K1, Z15
+	VFMADD231PS Z15, Z19, Z14
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        $0x04, R9
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R9
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R8), K1, Z15
@@ -7308,65 +8810,67 @@ pixelTail:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z10, Z10
-	VMOVUPS     Z10, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z11, Z11
-	VMOVUPS     Z11, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z12, Z12
-	VMOVUPS     Z12, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z13, Z13
-	VMOVUPS     Z13, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z14, Z14
-	VMOVUPS     Z14, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z10, Z10
+	VMOVUPS Z10, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z11, Z11
+	VMOVUPS Z11, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z12, Z12
+	VMOVUPS Z12, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z13, Z13
+	VMOVUPS Z13, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z14, Z14
+	VMOVUPS Z14, (CX)
 
 done:
 	VZEROUPPER
@@ -7431,6 +8935,170 @@ loop1:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R10
+	JLT  glided
+
+glide:
+	VMOVUPS     (R9), Z21
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z22
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z23
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z24
+	ADDQ        80(AX), R9
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z21, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z21, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z21, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z21, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z21, Z1
+	VFMADD231PS Z20, Z22, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z21, Z6
+	VFMADD231PS Z20, Z22, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z21, Z11
+	VFMADD231PS Z20, Z22, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z21, Z16
+	VFMADD231PS Z20, Z22, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z21, Z2
+	VFMADD231PS Z20, Z22, Z1
+	VFMADD231PS Z20, Z23, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z21, Z7
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z20, Z23, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z21, Z12
+	VFMADD231PS Z20, Z22, Z11
+	VFMADD231PS Z20, Z23, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z21, Z17
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z20, Z23, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z21, Z3
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z20, Z23, Z1
+	VFMADD231PS Z20, Z24, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z7
+	VFMADD231PS Z20, Z23, Z6
+	VFMADD231PS Z20, Z24, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z21, Z13
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z11
+	VFMADD231PS Z20, Z24, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z21, Z18
+	VFMADD231PS Z20, Z22, Z17
+	VFMADD231PS Z20, Z23, Z16
+	VFMADD231PS Z20, Z24, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z21, Z4
+	VFMADD231PS Z20, Z22, Z3
+	VFMADD231PS Z20, Z23, Z2
+	VFMADD231PS Z20, Z24, Z1
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z20, Z23, Z7
+	VFMADD231PS Z20, Z24, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z21, Z14
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z12
+	VFMADD231PS Z20, Z24, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z21, Z19
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z16
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z20, Z23, Z3
+	VFMADD231PS Z20, Z24, Z2
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z22, Z9
+	VFMADD231PS Z20, Z23, Z8
+	VFMADD231PS Z20, Z24, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z13
+	VFMADD231PS Z20, Z24, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z22, Z19
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z17
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z23, Z4
+	VFMADD231PS Z20, Z24, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z23, Z9
+	VFMADD231PS Z20, Z24, Z8
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z23, Z14
+	VFMADD231PS Z20, Z24, Z13
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z18
+	ADDQ        CX, R8
+	VMOVUPS     (BX), Z20
+	VFMADD231PS Z20, Z24, Z4
+	VMOVUPS     (SI), Z20
+	VFMADD231PS Z20, Z24, Z9
+	VMOVUPS     (DI), Z20
+	VFMADD231PS Z20, Z24, Z14
+	VMOVUPS     (R8), Z20
+	VFMADD231PS Z20, Z24, Z19
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        DX, R8
+	SUBQ        $0x04, R10
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R10
+	JZ   end
 
 pixel:
 	VMOVUPS     (R9), Z20
@@ -7461,86 +9129,88 @@ pixel:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z5, Z5
-	VMOVUPS     Z5, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z6, Z6
-	VMOVUPS     Z6, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z7, Z7
-	VMOVUPS     Z7, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z8, Z8
-	VMOVUPS     Z8, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z9, Z9
-	VMOVUPS     Z9, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z10, Z10
-	VMOVUPS     Z10, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z11, Z11
-	VMOVUPS     Z11, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z12, Z12
-	VMOVUPS     Z12, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z13, Z13
-	VMOVUPS     Z13, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z14, Z14
-	VMOVUPS     Z14, (SI)
-	ADDQ        144(AX), BX
-	VADDPS      (BX), Z15, Z15
-	VMOVUPS     Z15, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z16, Z16
-	VMOVUPS     Z16, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z17, Z17
-	VMOVUPS     Z17, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z18, Z18
-	VMOVUPS     Z18, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z19, Z19
-	VMOVUPS     Z19, (BX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z5, Z5
+	VMOVUPS Z5, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z6, Z6
+	VMOVUPS Z6, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z7, Z7
+	VMOVUPS Z7, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z8, Z8
+	VMOVUPS Z8, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z9, Z9
+	VMOVUPS Z9, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z10, Z10
+	VMOVUPS Z10, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z11, Z11
+	VMOVUPS Z11, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z12, Z12
+	VMOVUPS Z12, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z13, Z13
+	VMOVUPS Z13, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z14, Z14
+	VMOVUPS Z14, (SI)
+	ADDQ    144(AX), BX
+	VADDPS  (BX), Z15, Z15
+	VMOVUPS Z15, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z16, Z16
+	VMOVUPS Z16, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z17, Z17
+	VMOVUPS Z17, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z18, Z18
+	VMOVUPS Z18, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z19, Z19
+	VMOVUPS Z19, (BX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -7591,6 +9261,170 @@ loop1Tail:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R10
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R9), K1, Z21
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z22
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z23
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z24
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z21, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z21, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z21, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z21, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z21, Z1
+	VFMADD231PS Z20, Z22, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z21, Z6
+	VFMADD231PS Z20, Z22, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z21, Z11
+	VFMADD231PS Z20, Z22, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z21, Z16
+	VFMADD231PS Z20, Z22, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z21, Z2
+	VFMADD231PS Z20, Z22, Z1
+	VFMADD231PS Z20, Z23, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z21, Z7
+	VFMADD231PS Z20, Z22, Z6
+	VFMADD231PS Z20, Z23, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z21, Z12
+	VFMADD231PS Z20, Z22, Z11
+	VFMADD231PS Z20, Z23, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z21, Z17
+	VFMADD231PS Z20, Z22, Z16
+	VFMADD231PS Z20, Z23, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z21, Z3
+	VFMADD231PS Z20, Z22, Z2
+	VFMADD231PS Z20, Z23, Z1
+	VFMADD231PS Z20, Z24, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z7
+	VFMADD231PS Z20, Z23, Z6
+	VFMADD231PS Z20, Z24, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z21, Z13
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z11
+	VFMADD231PS Z20, Z24, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z21, Z18
+	VFMADD231PS Z20, Z22, Z17
+	VFMADD231PS Z20, Z23, Z16
+	VFMADD231PS Z20, Z24, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z21, Z4
+	VFMADD231PS Z20, Z22, Z3
+	VFMADD231PS Z20, Z23, Z2
+	VFMADD231PS Z20, Z24, Z1
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z8
+	VFMADD231PS Z20, Z23, Z7
+	VFMADD231PS Z20, Z24, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z21, Z14
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z12
+	VFMADD231PS Z20, Z24, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z21, Z19
+	VFMADD231PS Z20, Z22, Z18
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z16
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z22, Z4
+	VFMADD231PS Z20, Z23, Z3
+	VFMADD231PS Z20, Z24, Z2
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z22, Z9
+	VFMADD231PS Z20, Z23, Z8
+	VFMADD231PS Z20, Z24, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z13
+	VFMADD231PS Z20, Z24, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z22, Z19
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z17
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z23, Z4
+	VFMADD231PS Z20, Z24, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z23, Z9
+	VFMADD231PS Z20, Z24, Z8
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z23, Z14
+	VFMADD231PS Z20, Z24, Z13
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z18
+	ADDQ        CX, R8
+	VMOVUPS.Z   (BX), K1, Z20
+	VFMADD231PS Z20, Z24, Z4
+	VMOVUPS.Z   (SI), K1, Z20
+	VFMADD231PS Z20, Z24, Z9
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS Z20, Z24, Z14
+	VMOVUPS.Z   (R8), K1, Z20
+	VFMADD231PS Z20, Z24, Z19
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        DX, R8
+	SUBQ        $0x04, R10
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R10
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R9), K1, Z20
@@ -7621,81 +9455,83 @@ pixelTail:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z12, Z12
-	VMOVUPS     Z12, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z13, Z13
-	VMOVUPS     Z13, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z14, Z14
-	VMOVUPS     Z14, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z15, Z15
-	VMOVUPS     Z15, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z16, Z16
-	VMOVUPS     Z16, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z17, Z17
-	VMOVUPS     Z17, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z18, Z18
-	VMOVUPS     Z18, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z19, Z19
-	VMOVUPS     Z19, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z13, Z13
+	VMOVUPS Z13, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z14, Z14
+	VMOVUPS Z14, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z15, Z15
+	VMOVUPS Z15, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z16, Z16
+	VMOVUPS Z16, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z17, Z17
+	VMOVUPS Z17, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z18, Z18
+	VMOVUPS Z18, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z19, Z19
+	VMOVUPS Z19, (CX)
 
 done:
 	VZEROUPPER
@@ -7767,6 +9603,206 @@ loop1:
 	ADDQ 120(AX), R9
 	MOVQ 48(SP), R10
 	MOVQ 64(AX), R11
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R11
+	JLT  glided
+
+glide:
+	VMOVUPS     (R10), Z26
+	ADDQ        80(AX), R10
+	VMOVUPS     (R10), Z27
+	ADDQ        80(AX), R10
+	VMOVUPS     (R10), Z28
+	ADDQ        80(AX), R10
+	VMOVUPS     (R10), Z29
+	ADDQ        80(AX), R10
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z26, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z26, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z26, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z26, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z26, Z20
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z26, Z1
+	VFMADD231PS Z25, Z27, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z26, Z6
+	VFMADD231PS Z25, Z27, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z26, Z11
+	VFMADD231PS Z25, Z27, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z26, Z16
+	VFMADD231PS Z25, Z27, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z26, Z21
+	VFMADD231PS Z25, Z27, Z20
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z26, Z2
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z25, Z28, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z26, Z7
+	VFMADD231PS Z25, Z27, Z6
+	VFMADD231PS Z25, Z28, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z26, Z12
+	VFMADD231PS Z25, Z27, Z11
+	VFMADD231PS Z25, Z28, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z26, Z17
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z25, Z28, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z26, Z22
+	VFMADD231PS Z25, Z27, Z21
+	VFMADD231PS Z25, Z28, Z20
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z26, Z3
+	VFMADD231PS Z25, Z27, Z2
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z25, Z29, Z0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z26, Z8
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z25, Z28, Z6
+	VFMADD231PS Z25, Z29, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z26, Z13
+	VFMADD231PS Z25, Z27, Z12
+	VFMADD231PS Z25, Z28, Z11
+	VFMADD231PS Z25, Z29, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z26, Z18
+	VFMADD231PS Z25, Z27, Z17
+	VFMADD231PS Z25, Z28, Z16
+	VFMADD231PS Z25, Z29, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z26, Z23
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z25, Z29, Z20
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z26, Z4
+	VFMADD231PS Z25, Z27, Z3
+	VFMADD231PS Z25, Z28, Z2
+	VFMADD231PS Z25, Z29, Z1
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z26, Z9
+	VFMADD231PS Z25, Z27, Z8
+	VFMADD231PS Z25, Z28, Z7
+	VFMADD231PS Z25, Z29, Z6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z26, Z14
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z25, Z28, Z12
+	VFMADD231PS Z25, Z29, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z26, Z19
+	VFMADD231PS Z25, Z27, Z18
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z25, Z29, Z16
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z26, Z24
+	VFMADD231PS Z25, Z27, Z23
+	VFMADD231PS Z25, Z28, Z22
+	VFMADD231PS Z25, Z29, Z21
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z25, Z28, Z3
+	VFMADD231PS Z25, Z29, Z2
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z27, Z9
+	VFMADD231PS Z25, Z28, Z8
+	VFMADD231PS Z25, Z29, Z7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z27, Z14
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z25, Z29, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z25, Z28, Z18
+	VFMADD231PS Z25, Z29, Z17
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z27, Z24
+	VFMADD231PS Z25, Z28, Z23
+	VFMADD231PS Z25, Z29, Z22
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z28, Z4
+	VFMADD231PS Z25, Z29, Z3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z25, Z29, Z8
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z28, Z14
+	VFMADD231PS Z25, Z29, Z13
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z28, Z19
+	VFMADD231PS Z25, Z29, Z18
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z28, Z24
+	VFMADD231PS Z25, Z29, Z23
+	ADDQ        CX, R9
+	VMOVUPS     (BX), Z25
+	VFMADD231PS Z25, Z29, Z4
+	VMOVUPS     (SI), Z25
+	VFMADD231PS Z25, Z29, Z9
+	VMOVUPS     (DI), Z25
+	VFMADD231PS Z25, Z29, Z14
+	VMOVUPS     (R8), Z25
+	VFMADD231PS Z25, Z29, Z19
+	VMOVUPS     (R9), Z25
+	VFMADD231PS Z25, Z29, Z24
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        DX, R8
+	SUBQ        DX, R9
+	SUBQ        $0x04, R11
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R11
+	JZ   end
 
 pixel:
 	VMOVUPS     (R10), Z25
@@ -7803,102 +9839,104 @@ pixel:
 	ADDQ        80(AX), R10
 	DECQ        R11
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z5, Z5
-	VMOVUPS     Z5, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z6, Z6
-	VMOVUPS     Z6, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z7, Z7
-	VMOVUPS     Z7, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z8, Z8
-	VMOVUPS     Z8, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z9, Z9
-	VMOVUPS     Z9, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z10, Z10
-	VMOVUPS     Z10, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z11, Z11
-	VMOVUPS     Z11, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z12, Z12
-	VMOVUPS     Z12, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z13, Z13
-	VMOVUPS     Z13, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z14, Z14
-	VMOVUPS     Z14, (SI)
-	ADDQ        144(AX), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Z15, Z15
-	VMOVUPS     Z15, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z16, Z16
-	VMOVUPS     Z16, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z17, Z17
-	VMOVUPS     Z17, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z18, Z18
-	VMOVUPS     Z18, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z19, Z19
-	VMOVUPS     Z19, (SI)
-	ADDQ        144(AX), BX
-	VADDPS      (BX), Z20, Z20
-	VMOVUPS     Z20, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z21, Z21
-	VMOVUPS     Z21, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z22, Z22
-	VMOVUPS     Z22, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z23, Z23
-	VMOVUPS     Z23, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Z24, Z24
-	VMOVUPS     Z24, (BX)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z5, Z5
+	VMOVUPS Z5, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z6, Z6
+	VMOVUPS Z6, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z7, Z7
+	VMOVUPS Z7, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z8, Z8
+	VMOVUPS Z8, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z9, Z9
+	VMOVUPS Z9, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z10, Z10
+	VMOVUPS Z10, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z11, Z11
+	VMOVUPS Z11, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z12, Z12
+	VMOVUPS Z12, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z13, Z13
+	VMOVUPS Z13, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z14, Z14
+	VMOVUPS Z14, (SI)
+	ADDQ    144(AX), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Z15, Z15
+	VMOVUPS Z15, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z16, Z16
+	VMOVUPS Z16, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z17, Z17
+	VMOVUPS Z17, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z18, Z18
+	VMOVUPS Z18, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z19, Z19
+	VMOVUPS Z19, (SI)
+	ADDQ    144(AX), BX
+	VADDPS  (BX), Z20, Z20
+	VMOVUPS Z20, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z21, Z21
+	VMOVUPS Z21, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z22, Z22
+	VMOVUPS Z22, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z23, Z23
+	VMOVUPS Z23, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Z24, Z24
+	VMOVUPS Z24, (BX)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -7956,6 +9994,206 @@ loop1Tail:
 	ADDQ 120(AX), R9
 	MOVQ 48(SP), R10
 	MOVQ 64(AX), R11
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R11
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R10), K1, Z26
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (R10), K1, Z27
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (R10), K1, Z28
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (R10), K1, Z29
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z26, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z26, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z26, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z26, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z26, Z20
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z26, Z1
+	VFMADD231PS Z25, Z27, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z26, Z6
+	VFMADD231PS Z25, Z27, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z26, Z11
+	VFMADD231PS Z25, Z27, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z26, Z16
+	VFMADD231PS Z25, Z27, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z26, Z21
+	VFMADD231PS Z25, Z27, Z20
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z26, Z2
+	VFMADD231PS Z25, Z27, Z1
+	VFMADD231PS Z25, Z28, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z26, Z7
+	VFMADD231PS Z25, Z27, Z6
+	VFMADD231PS Z25, Z28, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z26, Z12
+	VFMADD231PS Z25, Z27, Z11
+	VFMADD231PS Z25, Z28, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z26, Z17
+	VFMADD231PS Z25, Z27, Z16
+	VFMADD231PS Z25, Z28, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z26, Z22
+	VFMADD231PS Z25, Z27, Z21
+	VFMADD231PS Z25, Z28, Z20
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z26, Z3
+	VFMADD231PS Z25, Z27, Z2
+	VFMADD231PS Z25, Z28, Z1
+	VFMADD231PS Z25, Z29, Z0
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z26, Z8
+	VFMADD231PS Z25, Z27, Z7
+	VFMADD231PS Z25, Z28, Z6
+	VFMADD231PS Z25, Z29, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z26, Z13
+	VFMADD231PS Z25, Z27, Z12
+	VFMADD231PS Z25, Z28, Z11
+	VFMADD231PS Z25, Z29, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z26, Z18
+	VFMADD231PS Z25, Z27, Z17
+	VFMADD231PS Z25, Z28, Z16
+	VFMADD231PS Z25, Z29, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z26, Z23
+	VFMADD231PS Z25, Z27, Z22
+	VFMADD231PS Z25, Z28, Z21
+	VFMADD231PS Z25, Z29, Z20
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z26, Z4
+	VFMADD231PS Z25, Z27, Z3
+	VFMADD231PS Z25, Z28, Z2
+	VFMADD231PS Z25, Z29, Z1
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z26, Z9
+	VFMADD231PS Z25, Z27, Z8
+	VFMADD231PS Z25, Z28, Z7
+	VFMADD231PS Z25, Z29, Z6
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z26, Z14
+	VFMADD231PS Z25, Z27, Z13
+	VFMADD231PS Z25, Z28, Z12
+	VFMADD231PS Z25, Z29, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z26, Z19
+	VFMADD231PS Z25, Z27, Z18
+	VFMADD231PS Z25, Z28, Z17
+	VFMADD231PS Z25, Z29, Z16
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z26, Z24
+	VFMADD231PS Z25, Z27, Z23
+	VFMADD231PS Z25, Z28, Z22
+	VFMADD231PS Z25, Z29, Z21
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z27, Z4
+	VFMADD231PS Z25, Z28, Z3
+	VFMADD231PS Z25, Z29, Z2
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z27, Z9
+	VFMADD231PS Z25, Z28, Z8
+	VFMADD231PS Z25, Z29, Z7
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z27, Z14
+	VFMADD231PS Z25, Z28, Z13
+	VFMADD231PS Z25, Z29, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z27, Z19
+	VFMADD231PS Z25, Z28, Z18
+	VFMADD231PS Z25, Z29, Z17
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z27, Z24
+	VFMADD231PS Z25, Z28, Z23
+	VFMADD231PS Z25, Z29, Z22
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z28, Z4
+	VFMADD231PS Z25, Z29, Z3
+	ADDQ        CX, BX
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z28, Z9
+	VFMADD231PS Z25, Z29, Z8
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z28, Z14
+	VFMADD231PS Z25, Z29, Z13
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z28, Z19
+	VFMADD231PS Z25, Z29, Z18
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z28, Z24
+	VFMADD231PS Z25, Z29, Z23
+	ADDQ        CX, R9
+	VMOVUPS.Z   (BX), K1, Z25
+	VFMADD231PS Z25, Z29, Z4
+	VMOVUPS.Z   (SI), K1, Z25
+	VFMADD231PS Z25, Z29, Z9
+	VMOVUPS.Z   (DI), K1, Z25
+	VFMADD231PS Z25, Z29, Z14
+	VMOVUPS.Z   (R8), K1, Z25
+	VFMADD231PS Z25, Z29, Z19
+	VMOVUPS.Z   (R9), K1, Z25
+	VFMADD231PS Z25, Z29, Z24
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        DX, DI
+	SUBQ        DX, R8
+	SUBQ        DX, R9
+	SUBQ        $0x04, R11
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R11
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R10), K1, Z25
@@ -7992,97 +10230,99 @@ pixelTail:
 	ADDQ        80(AX), R10
 	DECQ        R11
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z12, Z12
-	VMOVUPS     Z12, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z13, Z13
-	VMOVUPS     Z13, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z14, Z14
-	VMOVUPS     Z14, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z15, Z15
-	VMOVUPS     Z15, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z16, Z16
-	VMOVUPS     Z16, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z17, Z17
-	VMOVUPS     Z17, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z18, Z18
-	VMOVUPS     Z18, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z19, Z19
-	VMOVUPS     Z19, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z20, Z20
-	VMOVUPS     Z20, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z21, Z21
-	VMOVUPS     Z21, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z22, Z22
-	VMOVUPS     Z22, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z23, Z23
-	VMOVUPS     Z23, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z24, Z24
-	VMOVUPS     Z24, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z13, Z13
+	VMOVUPS Z13, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z14, Z14
+	VMOVUPS Z14, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z15, Z15
+	VMOVUPS Z15, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z16, Z16
+	VMOVUPS Z16, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z17, Z17
+	VMOVUPS Z17, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z18, Z18
+	VMOVUPS Z18, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z19, Z19
+	VMOVUPS Z19, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z20, Z20
+	VMOVUPS Z20, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z21, Z21
+	VMOVUPS Z21, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z22, Z22
+	VMOVUPS Z22, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z23, Z23
+	VMOVUPS Z23, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z24, Z24
+	VMOVUPS Z24, (CX)
 
 done:
 	VZEROUPPER
@@ -9201,6 +11441,74 @@ loop1:
 	MOVQ 40(SP), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Z8
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z9
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z10
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Z11
+	ADDQ        80(AX), DI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z1
+	VFMADD231PS Z7, Z9, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z2
+	VFMADD231PS Z7, Z9, Z1
+	VFMADD231PS Z7, Z10, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z3
+	VFMADD231PS Z7, Z9, Z2
+	VFMADD231PS Z7, Z10, Z1
+	VFMADD231PS Z7, Z11, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z4
+	VFMADD231PS Z7, Z9, Z3
+	VFMADD231PS Z7, Z10, Z2
+	VFMADD231PS Z7, Z11, Z1
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z5
+	VFMADD231PS Z7, Z9, Z4
+	VFMADD231PS Z7, Z10, Z3
+	VFMADD231PS Z7, Z11, Z2
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z8, Z6
+	VFMADD231PS Z7, Z9, Z5
+	VFMADD231PS Z7, Z10, Z4
+	VFMADD231PS Z7, Z11, Z3
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z9, Z6
+	VFMADD231PS Z7, Z10, Z5
+	VFMADD231PS Z7, Z11, Z4
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z10, Z6
+	VFMADD231PS Z7, Z11, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Z7
+	VFMADD231PS Z7, Z11, Z6
+	SUBQ        BX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Z7
@@ -9215,44 +11523,46 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z5, Z5
-	VMOVUPS     Z5, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z6, Z6
-	VMOVUPS     Z6, (SI)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), SI
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z5, Z5
+	VMOVUPS Z5, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z6, Z6
+	VMOVUPS Z6, (SI)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -9284,6 +11594,74 @@ loop1Tail:
 	MOVQ 40(SP), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (DI), K1, Z8
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z9
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z10
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (DI), K1, Z11
+	ADDQ        80(AX), DI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z1
+	VFMADD231PS Z7, Z9, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z2
+	VFMADD231PS Z7, Z9, Z1
+	VFMADD231PS Z7, Z10, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z3
+	VFMADD231PS Z7, Z9, Z2
+	VFMADD231PS Z7, Z10, Z1
+	VFMADD231PS Z7, Z11, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z4
+	VFMADD231PS Z7, Z9, Z3
+	VFMADD231PS Z7, Z10, Z2
+	VFMADD231PS Z7, Z11, Z1
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z5
+	VFMADD231PS Z7, Z9, Z4
+	VFMADD231PS Z7, Z10, Z3
+	VFMADD231PS Z7, Z11, Z2
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z8, Z6
+	VFMADD231PS Z7, Z9, Z5
+	VFMADD231PS Z7, Z10, Z4
+	VFMADD231PS Z7, Z11, Z3
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z9, Z6
+	VFMADD231PS Z7, Z10, Z5
+	VFMADD231PS Z7, Z11, Z4
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z10, Z6
+	VFMADD231PS Z7, Z11, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (SI), K1, Z7
+	VFMADD231PS Z7, Z11, Z6
+	SUBQ        BX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (DI), K1, Z7
@@ -9298,39 +11676,41 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Z0, Z0
-	VMOVUPS     Z0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z1, Z1
-	VMOVUPS     Z1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z2, Z2
-	VMOVUPS     Z2, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z3, Z3
-	VMOVUPS     Z3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z4, Z4
-	VMOVUPS     Z4, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z5, Z5
-	VMOVUPS     Z5, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z6, Z6
-	VMOVUPS     Z6, (CX)
+
+endTail:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Z0, Z0
+	VMOVUPS Z0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z1, Z1
+	VMOVUPS Z1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z2, Z2
+	VMOVUPS Z2, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z3, Z3
+	VMOVUPS Z3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z4, Z4
+	VMOVUPS Z4, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z5, Z5
+	VMOVUPS Z5, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z6, Z6
+	VMOVUPS Z6, (CX)
 
 done:
 	VZEROUPPER
@@ -9386,6 +11766,122 @@ loop1:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R9
+	JLT  glided
+
+glide:
+	VMOVUPS     (R8), Z15
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z16
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z17
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Z18
+	ADDQ        80(AX), R8
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z1
+	VFMADD231PS Z14, Z16, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z8
+	VFMADD231PS Z14, Z16, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z2
+	VFMADD231PS Z14, Z16, Z1
+	VFMADD231PS Z14, Z17, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z9
+	VFMADD231PS Z14, Z16, Z8
+	VFMADD231PS Z14, Z17, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z3
+	VFMADD231PS Z14, Z16, Z2
+	VFMADD231PS Z14, Z17, Z1
+	VFMADD231PS Z14, Z18, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z10
+	VFMADD231PS Z14, Z16, Z9
+	VFMADD231PS Z14, Z17, Z8
+	VFMADD231PS Z14, Z18, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z4
+	VFMADD231PS Z14, Z16, Z3
+	VFMADD231PS Z14, Z17, Z2
+	VFMADD231PS Z14, Z18, Z1
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z11
+	VFMADD231PS Z14, Z16, Z10
+	VFMADD231PS Z14, Z17, Z9
+	VFMADD231PS Z14, Z18, Z8
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z5
+	VFMADD231PS Z14, Z16, Z4
+	VFMADD231PS Z14, Z17, Z3
+	VFMADD231PS Z14, Z18, Z2
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z12
+	VFMADD231PS Z14, Z16, Z11
+	VFMADD231PS Z14, Z17, Z10
+	VFMADD231PS Z14, Z18, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z15, Z6
+	VFMADD231PS Z14, Z16, Z5
+	VFMADD231PS Z14, Z17, Z4
+	VFMADD231PS Z14, Z18, Z3
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z15, Z13
+	VFMADD231PS Z14, Z16, Z12
+	VFMADD231PS Z14, Z17, Z11
+	VFMADD231PS Z14, Z18, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z16, Z6
+	VFMADD231PS Z14, Z17, Z5
+	VFMADD231PS Z14, Z18, Z4
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z16, Z13
+	VFMADD231PS Z14, Z17, Z12
+	VFMADD231PS Z14, Z18, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z17, Z6
+	VFMADD231PS Z14, Z18, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z17, Z13
+	VFMADD231PS Z14, Z18, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (SI), Z14
+	VFMADD231PS Z14, Z18, Z6
+	VMOVUPS     (DI), Z14
+	VFMADD231PS Z14, Z18, Z13
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        $0x04, R9
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R9
+	JZ   end
 
 pixel:
 	VMOVUPS     (R8), Z14
@@ -9408,66 +11904,68 @@ pixel:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixel
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z0, Z0
-	VMOVUPS     Z0, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z1, Z1
-	VMOVUPS     Z1, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z2, Z2
-	VMOVUPS     Z2, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z3, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z4, Z4
-	VMOVUPS     Z4, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z5, Z5
-	VMOVUPS     Z5, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z6, Z6
-	VMOVUPS     Z6, (DI)
-	ADDQ        144(AX), SI
-	VADDPS      (SI), Z7, Z7
-	VMOVUPS     Z7, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z8, Z8
-	VMOVUPS     Z8, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z9, Z9
-	VMOVUPS     Z9, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z10, Z10
-	VMOVUPS     Z10, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z11, Z11
-	VMOVUPS     Z11, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z12, Z12
-	VMOVUPS     Z12, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z13, Z13
-	VMOVUPS     Z13, (SI)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z5, Z5
+	VMOVUPS Z5, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	ADDQ    144(AX), SI
+	VADDPS  (SI), Z7, Z7
+	VMOVUPS Z7, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z8, Z8
+	VMOVUPS Z8, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z9, Z9
+	VMOVUPS Z9, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z10, Z10
+	VMOVUPS Z10, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z11, Z11
+	VMOVUPS Z11, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z12, Z12
+	VMOVUPS Z12, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z13, Z13
+	VMOVUPS Z13, (SI)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -9508,6 +12006,122 @@ loop1Tail:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R9
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R8), K1, Z15
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z16
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z17
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (R8), K1, Z18
+	ADDQ        80(AX), R8
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z1
+	VFMADD231PS Z14, Z16, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z8
+	VFMADD231PS Z14, Z16, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z2
+	VFMADD231PS Z14, Z16, Z1
+	VFMADD231PS Z14, Z17, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z9
+	VFMADD231PS Z14, Z16, Z8
+	VFMADD231PS Z14, Z17, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z3
+	VFMADD231PS Z14, Z16, Z2
+	VFMADD231PS Z14, Z17, Z1
+	VFMADD231PS Z14, Z18, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z10
+	VFMADD231PS Z14, Z16, Z9
+	VFMADD231PS Z14, Z17, Z8
+	VFMADD231PS Z14, Z18, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z4
+	VFMADD231PS Z14, Z16, Z3
+	VFMADD231PS Z14, Z17, Z2
+	VFMADD231PS Z14, Z18, Z1
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z11
+	VFMADD231PS Z14, Z16, Z10
+	VFMADD231PS Z14, Z17, Z9
+	VFMADD231PS Z14, Z18, Z8
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z5
+	VFMADD231PS Z14, Z16, Z4
+	VFMADD231PS Z14, Z17, Z3
+	VFMADD231PS Z14, Z18, Z2
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z12
+	VFMADD231PS Z14, Z16, Z11
+	VFMADD231PS Z14, Z17, Z10
+	VFMADD231PS Z14, Z18, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z15, Z6
+	VFMADD231PS Z14, Z16, Z5
+	VFMADD231PS Z14, Z17, Z4
+	VFMADD231PS Z14, Z18, Z3
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z15, Z13
+	VFMADD231PS Z14, Z16, Z12
+	VFMADD231PS Z14, Z17, Z11
+	VFMADD231PS Z14, Z18, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z16, Z6
+	VFMADD231PS Z14, Z17, Z5
+	VFMADD231PS Z14, Z18, Z4
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z16, Z13
+	VFMADD231PS Z14, Z17, Z12
+	VFMADD231PS Z14, Z18, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z17, Z6
+	VFMADD231PS Z14, Z18, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z17, Z13
+	VFMADD231PS Z14, Z18, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (SI), K1, Z14
+	VFMADD231PS Z14, Z18, Z6
+	VMOVUPS.Z   (DI), K1, Z14
+	VFMADD231PS Z14, Z18, Z13
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        $0x04, R9
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R9
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R8), K1, Z14
@@ -9530,61 +12144,63 @@ pixelTail:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixelTail
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z7, Z7
-	VMOVUPS     Z7, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z8, Z8
-	VMOVUPS     Z8, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z9, Z9
-	VMOVUPS     Z9, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z10, Z10
-	VMOVUPS     Z10, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z11, Z11
-	VMOVUPS     Z11, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z12, Z12
-	VMOVUPS     Z12, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z13, Z13
-	VMOVUPS     Z13, (CX)
+
+endTail:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z7, Z7
+	VMOVUPS Z7, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z8, Z8
+	VMOVUPS Z8, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z9, Z9
+	VMOVUPS Z9, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z10, Z10
+	VMOVUPS Z10, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z11, Z11
+	VMOVUPS Z11, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z12, Z12
+	VMOVUPS Z12, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z13, Z13
+	VMOVUPS Z13, (CX)
 
 done:
 	VZEROUPPER
@@ -9649,6 +12265,170 @@ loop1:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R10
+	JLT  glided
+
+glide:
+	VMOVUPS     (R9), Z22
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z23
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z24
+	ADDQ        80(AX), R9
+	VMOVUPS     (R9), Z25
+	ADDQ        80(AX), R9
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z1
+	VFMADD231PS Z21, Z23, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z8
+	VFMADD231PS Z21, Z23, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z15
+	VFMADD231PS Z21, Z23, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z2
+	VFMADD231PS Z21, Z23, Z1
+	VFMADD231PS Z21, Z24, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z9
+	VFMADD231PS Z21, Z23, Z8
+	VFMADD231PS Z21, Z24, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z16
+	VFMADD231PS Z21, Z23, Z15
+	VFMADD231PS Z21, Z24, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z3
+	VFMADD231PS Z21, Z23, Z2
+	VFMADD231PS Z21, Z24, Z1
+	VFMADD231PS Z21, Z25, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z10
+	VFMADD231PS Z21, Z23, Z9
+	VFMADD231PS Z21, Z24, Z8
+	VFMADD231PS Z21, Z25, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z17
+	VFMADD231PS Z21, Z23, Z16
+	VFMADD231PS Z21, Z24, Z15
+	VFMADD231PS Z21, Z25, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z4
+	VFMADD231PS Z21, Z23, Z3
+	VFMADD231PS Z21, Z24, Z2
+	VFMADD231PS Z21, Z25, Z1
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z11
+	VFMADD231PS Z21, Z23, Z10
+	VFMADD231PS Z21, Z24, Z9
+	VFMADD231PS Z21, Z25, Z8
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z18
+	VFMADD231PS Z21, Z23, Z17
+	VFMADD231PS Z21, Z24, Z16
+	VFMADD231PS Z21, Z25, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z5
+	VFMADD231PS Z21, Z23, Z4
+	VFMADD231PS Z21, Z24, Z3
+	VFMADD231PS Z21, Z25, Z2
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z12
+	VFMADD231PS Z21, Z23, Z11
+	VFMADD231PS Z21, Z24, Z10
+	VFMADD231PS Z21, Z25, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z19
+	VFMADD231PS Z21, Z23, Z18
+	VFMADD231PS Z21, Z24, Z17
+	VFMADD231PS Z21, Z25, Z16
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z22, Z6
+	VFMADD231PS Z21, Z23, Z5
+	VFMADD231PS Z21, Z24, Z4
+	VFMADD231PS Z21, Z25, Z3
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z22, Z13
+	VFMADD231PS Z21, Z23, Z12
+	VFMADD231PS Z21, Z24, Z11
+	VFMADD231PS Z21, Z25, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z22, Z20
+	VFMADD231PS Z21, Z23, Z19
+	VFMADD231PS Z21, Z24, Z18
+	VFMADD231PS Z21, Z25, Z17
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z23, Z6
+	VFMADD231PS Z21, Z24, Z5
+	VFMADD231PS Z21, Z25, Z4
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z23, Z13
+	VFMADD231PS Z21, Z24, Z12
+	VFMADD231PS Z21, Z25, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z23, Z20
+	VFMADD231PS Z21, Z24, Z19
+	VFMADD231PS Z21, Z25, Z18
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z24, Z6
+	VFMADD231PS Z21, Z25, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z24, Z13
+	VFMADD231PS Z21, Z25, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z24, Z20
+	VFMADD231PS Z21, Z25, Z19
+	ADDQ        CX, R8
+	VMOVUPS     (SI), Z21
+	VFMADD231PS Z21, Z25, Z6
+	VMOVUPS     (DI), Z21
+	VFMADD231PS Z21, Z25, Z13
+	VMOVUPS     (R8), Z21
+	VFMADD231PS Z21, Z25, Z20
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        BX, R8
+	SUBQ        $0x04, R10
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R10
+	JZ   end
 
 pixel:
 	VMOVUPS     (R9), Z21
@@ -9679,88 +12459,90 @@ pixel:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixel
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z0, Z0
-	VMOVUPS     Z0, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z1, Z1
-	VMOVUPS     Z1, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z2, Z2
-	VMOVUPS     Z2, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z3, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z4, Z4
-	VMOVUPS     Z4, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z5, Z5
-	VMOVUPS     Z5, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z6, Z6
-	VMOVUPS     Z6, (DI)
-	ADDQ        144(AX), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z7, Z7
-	VMOVUPS     Z7, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z8, Z8
-	VMOVUPS     Z8, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z9, Z9
-	VMOVUPS     Z9, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z10, Z10
-	VMOVUPS     Z10, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z11, Z11
-	VMOVUPS     Z11, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z12, Z12
-	VMOVUPS     Z12, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z13, Z13
-	VMOVUPS     Z13, (DI)
-	ADDQ        144(AX), SI
-	VADDPS      (SI), Z14, Z14
-	VMOVUPS     Z14, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z15, Z15
-	VMOVUPS     Z15, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z16, Z16
-	VMOVUPS     Z16, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z17, Z17
-	VMOVUPS     Z17, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z18, Z18
-	VMOVUPS     Z18, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z19, Z19
-	VMOVUPS     Z19, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z20, Z20
-	VMOVUPS     Z20, (SI)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z5, Z5
+	VMOVUPS Z5, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	ADDQ    144(AX), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z7, Z7
+	VMOVUPS Z7, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z8, Z8
+	VMOVUPS Z8, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z9, Z9
+	VMOVUPS Z9, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z10, Z10
+	VMOVUPS Z10, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z11, Z11
+	VMOVUPS Z11, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z12, Z12
+	VMOVUPS Z12, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z13, Z13
+	VMOVUPS Z13, (DI)
+	ADDQ    144(AX), SI
+	VADDPS  (SI), Z14, Z14
+	VMOVUPS Z14, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z15, Z15
+	VMOVUPS Z15, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z16, Z16
+	VMOVUPS Z16, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z17, Z17
+	VMOVUPS Z17, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z18, Z18
+	VMOVUPS Z18, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z19, Z19
+	VMOVUPS Z19, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z20, Z20
+	VMOVUPS Z20, (SI)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -9810,6 +12592,170 @@ loop1Tail:
 	ADDQ 120(AX), R8
 	MOVQ 48(SP), R9
 	MOVQ 64(AX), R10
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R10
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R9), K1, Z22
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z23
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z24
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (R9), K1, Z25
+	ADDQ        80(AX), R9
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z1
+	VFMADD231PS Z21, Z23, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z8
+	VFMADD231PS Z21, Z23, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z15
+	VFMADD231PS Z21, Z23, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z2
+	VFMADD231PS Z21, Z23, Z1
+	VFMADD231PS Z21, Z24, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z9
+	VFMADD231PS Z21, Z23, Z8
+	VFMADD231PS Z21, Z24, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z16
+	VFMADD231PS Z21, Z23, Z15
+	VFMADD231PS Z21, Z24, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z3
+	VFMADD231PS Z21, Z23, Z2
+	VFMADD231PS Z21, Z24, Z1
+	VFMADD231PS Z21, Z25, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z10
+	VFMADD231PS Z21, Z23, Z9
+	VFMADD231PS Z21, Z24, Z8
+	VFMADD231PS Z21, Z25, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z17
+	VFMADD231PS Z21, Z23, Z16
+	VFMADD231PS Z21, Z24, Z15
+	VFMADD231PS Z21, Z25, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z4
+	VFMADD231PS Z21, Z23, Z3
+	VFMADD231PS Z21, Z24, Z2
+	VFMADD231PS Z21, Z25, Z1
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z11
+	VFMADD231PS Z21, Z23, Z10
+	VFMADD231PS Z21, Z24, Z9
+	VFMADD231PS Z21, Z25, Z8
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z18
+	VFMADD231PS Z21, Z23, Z17
+	VFMADD231PS Z21, Z24, Z16
+	VFMADD231PS Z21, Z25, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z5
+	VFMADD231PS Z21, Z23, Z4
+	VFMADD231PS Z21, Z24, Z3
+	VFMADD231PS Z21, Z25, Z2
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z12
+	VFMADD231PS Z21, Z23, Z11
+	VFMADD231PS Z21, Z24, Z10
+	VFMADD231PS Z21, Z25, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z19
+	VFMADD231PS Z21, Z23, Z18
+	VFMADD231PS Z21, Z24, Z17
+	VFMADD231PS Z21, Z25, Z16
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z22, Z6
+	VFMADD231PS Z21, Z23, Z5
+	VFMADD231PS Z21, Z24, Z4
+	VFMADD231PS Z21, Z25, Z3
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z22, Z13
+	VFMADD231PS Z21, Z23, Z12
+	VFMADD231PS Z21, Z24, Z11
+	VFMADD231PS Z21, Z25, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z22, Z20
+	VFMADD231PS Z21, Z23, Z19
+	VFMADD231PS Z21, Z24, Z18
+	VFMADD231PS Z21, Z25, Z17
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z23, Z6
+	VFMADD231PS Z21, Z24, Z5
+	VFMADD231PS Z21, Z25, Z4
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z23, Z13
+	VFMADD231PS Z21, Z24, Z12
+	VFMADD231PS Z21, Z25, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z23, Z20
+	VFMADD231PS Z21, Z24, Z19
+	VFMADD231PS Z21, Z25, Z18
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z24, Z6
+	VFMADD231PS Z21, Z25, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z24, Z13
+	VFMADD231PS Z21, Z25, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z24, Z20
+	VFMADD231PS Z21, Z25, Z19
+	ADDQ        CX, R8
+	VMOVUPS.Z   (SI), K1, Z21
+	VFMADD231PS Z21, Z25, Z6
+	VMOVUPS.Z   (DI), K1, Z21
+	VFMADD231PS Z21, Z25, Z13
+	VMOVUPS.Z   (R8), K1, Z21
+	VFMADD231PS Z21, Z25, Z20
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        BX, R8
+	SUBQ        $0x04, R10
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R10
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R9), K1, Z21
@@ -9840,83 +12786,85 @@ pixelTail:
 	ADDQ        80(AX), R9
 	DECQ        R10
 	JNZ         pixelTail
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z12, Z12
-	VMOVUPS     Z12, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z13, Z13
-	VMOVUPS     Z13, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z14, Z14
-	VMOVUPS     Z14, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z15, Z15
-	VMOVUPS     Z15, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z16, Z16
-	VMOVUPS     Z16, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z17, Z17
-	VMOVUPS     Z17, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z18, Z18
-	VMOVUPS     Z18, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z19, Z19
-	VMOVUPS     Z19, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z20, Z20
-	VMOVUPS     Z20, (CX)
+
+endTail:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z13, Z13
+	VMOVUPS Z13, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z14, Z14
+	VMOVUPS Z14, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z15, Z15
+	VMOVUPS Z15, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z16, Z16
+	VMOVUPS Z16, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z17, Z17
+	VMOVUPS Z17, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z18, Z18
+	VMOVUPS Z18, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z19, Z19
+	VMOVUPS Z19, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z20, Z20
+	VMOVUPS Z20, (CX)
 
 done:
 	VZEROUPPER
@@ -9990,6 +12938,180 @@ loop1:
 	ADDQ 120(AX), R9
 	MOVQ 48(SP), R10
 	MOVQ 64(AX), R11
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x03, R11
+	JLT  glided
+
+glide:
+	VMOVUPS     (R10), Z29
+	ADDQ        80(AX), R10
+	VMOVUPS     (R10), Z30
+	ADDQ        80(AX), R10
+	VMOVUPS     (R10), Z31
+	ADDQ        80(AX), R10
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z21
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z1
+	VFMADD231PS Z28, Z30, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z8
+	VFMADD231PS Z28, Z30, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z15
+	VFMADD231PS Z28, Z30, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z22
+	VFMADD231PS Z28, Z30, Z21
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z2
+	VFMADD231PS Z28, Z30, Z1
+	VFMADD231PS Z28, Z31, Z0
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z9
+	VFMADD231PS Z28, Z30, Z8
+	VFMADD231PS Z28, Z31, Z7
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z16
+	VFMADD231PS Z28, Z30, Z15
+	VFMADD231PS Z28, Z31, Z14
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z23
+	VFMADD231PS Z28, Z30, Z22
+	VFMADD231PS Z28, Z31, Z21
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z3
+	VFMADD231PS Z28, Z30, Z2
+	VFMADD231PS Z28, Z31, Z1
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z10
+	VFMADD231PS Z28, Z30, Z9
+	VFMADD231PS Z28, Z31, Z8
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z17
+	VFMADD231PS Z28, Z30, Z16
+	VFMADD231PS Z28, Z31, Z15
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z24
+	VFMADD231PS Z28, Z30, Z23
+	VFMADD231PS Z28, Z31, Z22
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z4
+	VFMADD231PS Z28, Z30, Z3
+	VFMADD231PS Z28, Z31, Z2
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z11
+	VFMADD231PS Z28, Z30, Z10
+	VFMADD231PS Z28, Z31, Z9
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z18
+	VFMADD231PS Z28, Z30, Z17
+	VFMADD231PS Z28, Z31, Z16
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z25
+	VFMADD231PS Z28, Z30, Z24
+	VFMADD231PS Z28, Z31, Z23
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z5
+	VFMADD231PS Z28, Z30, Z4
+	VFMADD231PS Z28, Z31, Z3
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z12
+	VFMADD231PS Z28, Z30, Z11
+	VFMADD231PS Z28, Z31, Z10
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z19
+	VFMADD231PS Z28, Z30, Z18
+	VFMADD231PS Z28, Z31, Z17
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z26
+	VFMADD231PS Z28, Z30, Z25
+	VFMADD231PS Z28, Z31, Z24
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z29, Z6
+	VFMADD231PS Z28, Z30, Z5
+	VFMADD231PS Z28, Z31, Z4
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z29, Z13
+	VFMADD231PS Z28, Z30, Z12
+	VFMADD231PS Z28, Z31, Z11
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z29, Z20
+	VFMADD231PS Z28, Z30, Z19
+	VFMADD231PS Z28, Z31, Z18
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z29, Z27
+	VFMADD231PS Z28, Z30, Z26
+	VFMADD231PS Z28, Z31, Z25
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z30, Z6
+	VFMADD231PS Z28, Z31, Z5
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z30, Z13
+	VFMADD231PS Z28, Z31, Z12
+	ADDQ        CX, DI
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z30, Z20
+	VFMADD231PS Z28, Z31, Z19
+	ADDQ        CX, R8
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z30, Z27
+	VFMADD231PS Z28, Z31, Z26
+	ADDQ        CX, R9
+	VMOVUPS     (SI), Z28
+	VFMADD231PS Z28, Z31, Z6
+	VMOVUPS     (DI), Z28
+	VFMADD231PS Z28, Z31, Z13
+	VMOVUPS     (R8), Z28
+	VFMADD231PS Z28, Z31, Z20
+	VMOVUPS     (R9), Z28
+	VFMADD231PS Z28, Z31, Z27
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        BX, R8
+	SUBQ        BX, R9
+	SUBQ        $0x03, R11
+	JGE         glide
+
+glided:
+	ADDQ $0x03, R11
+	JZ   end
 
 pixel:
 	VMOVUPS     (R10), Z28
@@ -10028,110 +13150,112 @@ pixel:
 	ADDQ        80(AX), R10
 	DECQ        R11
 	JNZ         pixel
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z0, Z0
-	VMOVUPS     Z0, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z1, Z1
-	VMOVUPS     Z1, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z2, Z2
-	VMOVUPS     Z2, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z3, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z4, Z4
-	VMOVUPS     Z4, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z5, Z5
-	VMOVUPS     Z5, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z6, Z6
-	VMOVUPS     Z6, (DI)
-	ADDQ        144(AX), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z7, Z7
-	VMOVUPS     Z7, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z8, Z8
-	VMOVUPS     Z8, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z9, Z9
-	VMOVUPS     Z9, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z10, Z10
-	VMOVUPS     Z10, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z11, Z11
-	VMOVUPS     Z11, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z12, Z12
-	VMOVUPS     Z12, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z13, Z13
-	VMOVUPS     Z13, (DI)
-	ADDQ        144(AX), SI
-	MOVQ        SI, DI
-	VADDPS      (DI), Z14, Z14
-	VMOVUPS     Z14, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z15, Z15
-	VMOVUPS     Z15, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z16, Z16
-	VMOVUPS     Z16, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z17, Z17
-	VMOVUPS     Z17, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z18, Z18
-	VMOVUPS     Z18, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z19, Z19
-	VMOVUPS     Z19, (DI)
-	ADDQ        152(AX), DI
-	VADDPS      (DI), Z20, Z20
-	VMOVUPS     Z20, (DI)
-	ADDQ        144(AX), SI
-	VADDPS      (SI), Z21, Z21
-	VMOVUPS     Z21, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z22, Z22
-	VMOVUPS     Z22, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z23, Z23
-	VMOVUPS     Z23, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z24, Z24
-	VMOVUPS     Z24, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z25, Z25
-	VMOVUPS     Z25, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z26, Z26
-	VMOVUPS     Z26, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Z27, Z27
-	VMOVUPS     Z27, (SI)
-	ADDQ        $0x40, 96(AX)
-	ADDQ        $0x40, 104(AX)
-	ADDQ        $0x40, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z5, Z5
+	VMOVUPS Z5, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	ADDQ    144(AX), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z7, Z7
+	VMOVUPS Z7, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z8, Z8
+	VMOVUPS Z8, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z9, Z9
+	VMOVUPS Z9, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z10, Z10
+	VMOVUPS Z10, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z11, Z11
+	VMOVUPS Z11, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z12, Z12
+	VMOVUPS Z12, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z13, Z13
+	VMOVUPS Z13, (DI)
+	ADDQ    144(AX), SI
+	MOVQ    SI, DI
+	VADDPS  (DI), Z14, Z14
+	VMOVUPS Z14, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z15, Z15
+	VMOVUPS Z15, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z16, Z16
+	VMOVUPS Z16, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z17, Z17
+	VMOVUPS Z17, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z18, Z18
+	VMOVUPS Z18, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z19, Z19
+	VMOVUPS Z19, (DI)
+	ADDQ    152(AX), DI
+	VADDPS  (DI), Z20, Z20
+	VMOVUPS Z20, (DI)
+	ADDQ    144(AX), SI
+	VADDPS  (SI), Z21, Z21
+	VMOVUPS Z21, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z22, Z22
+	VMOVUPS Z22, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z23, Z23
+	VMOVUPS Z23, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z24, Z24
+	VMOVUPS Z24, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z25, Z25
+	VMOVUPS Z25, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z26, Z26
+	VMOVUPS Z26, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Z27, Z27
+	VMOVUPS Z27, (SI)
+	ADDQ    $0x40, 96(AX)
+	ADDQ    $0x40, 104(AX)
+	ADDQ    $0x40, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ   168(AX), $0x00
@@ -10190,6 +13314,180 @@ loop1Tail:
 	ADDQ 120(AX), R9
 	MOVQ 48(SP), R10
 	MOVQ 64(AX), R11
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x03, R11
+	JLT  glidedTail
+
+glideTail:
+	VMOVUPS.Z   (R10), K1, Z29
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (R10), K1, Z30
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (R10), K1, Z31
+	ADDQ        80(AX), R10
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z21
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z1
+	VFMADD231PS Z28, Z30, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z8
+	VFMADD231PS Z28, Z30, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z15
+	VFMADD231PS Z28, Z30, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z22
+	VFMADD231PS Z28, Z30, Z21
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z2
+	VFMADD231PS Z28, Z30, Z1
+	VFMADD231PS Z28, Z31, Z0
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z9
+	VFMADD231PS Z28, Z30, Z8
+	VFMADD231PS Z28, Z31, Z7
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z16
+	VFMADD231PS Z28, Z30, Z15
+	VFMADD231PS Z28, Z31, Z14
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z23
+	VFMADD231PS Z28, Z30, Z22
+	VFMADD231PS Z28, Z31, Z21
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z3
+	VFMADD231PS Z28, Z30, Z2
+	VFMADD231PS Z28, Z31, Z1
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z10
+	VFMADD231PS Z28, Z30, Z9
+	VFMADD231PS Z28, Z31, Z8
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z17
+	VFMADD231PS Z28, Z30, Z16
+	VFMADD231PS Z28, Z31, Z15
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z24
+	VFMADD231PS Z28, Z30, Z23
+	VFMADD231PS Z28, Z31, Z22
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z4
+	VFMADD231PS Z28, Z30, Z3
+	VFMADD231PS Z28, Z31, Z2
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z11
+	VFMADD231PS Z28, Z30, Z10
+	VFMADD231PS Z28, Z31, Z9
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z18
+	VFMADD231PS Z28, Z30, Z17
+	VFMADD231PS Z28, Z31, Z16
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z25
+	VFMADD231PS Z28, Z30, Z24
+	VFMADD231PS Z28, Z31, Z23
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z5
+	VFMADD231PS Z28, Z30, Z4
+	VFMADD231PS Z28, Z31, Z3
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z12
+	VFMADD231PS Z28, Z30, Z11
+	VFMADD231PS Z28, Z31, Z10
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z19
+	VFMADD231PS Z28, Z30, Z18
+	VFMADD231PS Z28, Z31, Z17
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z26
+	VFMADD231PS Z28, Z30, Z25
+	VFMADD231PS Z28, Z31, Z24
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z29, Z6
+	VFMADD231PS Z28, Z30, Z5
+	VFMADD231PS Z28, Z31, Z4
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z29, Z13
+	VFMADD231PS Z28, Z30, Z12
+	VFMADD231PS Z28, Z31, Z11
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z29, Z20
+	VFMADD231PS Z28, Z30, Z19
+	VFMADD231PS Z28, Z31, Z18
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z29, Z27
+	VFMADD231PS Z28, Z30, Z26
+	VFMADD231PS Z28, Z31, Z25
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z30, Z6
+	VFMADD231PS Z28, Z31, Z5
+	ADDQ        CX, SI
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z30, Z13
+	VFMADD231PS Z28, Z31, Z12
+	ADDQ        CX, DI
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z30, Z20
+	VFMADD231PS Z28, Z31, Z19
+	ADDQ        CX, R8
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z30, Z27
+	VFMADD231PS Z28, Z31, Z26
+	ADDQ        CX, R9
+	VMOVUPS.Z   (SI), K1, Z28
+	VFMADD231PS Z28, Z31, Z6
+	VMOVUPS.Z   (DI), K1, Z28
+	VFMADD231PS Z28, Z31, Z13
+	VMOVUPS.Z   (R8), K1, Z28
+	VFMADD231PS Z28, Z31, Z20
+	VMOVUPS.Z   (R9), K1, Z28
+	VFMADD231PS Z28, Z31, Z27
+	SUBQ        BX, SI
+	SUBQ        BX, DI
+	SUBQ        BX, R8
+	SUBQ        BX, R9
+	SUBQ        $0x03, R11
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x03, R11
+	JZ   endTail
 
 pixelTail:
 	VMOVUPS.Z   (R10), K1, Z28
@@ -10228,105 +13526,107 @@ pixelTail:
 	ADDQ        80(AX), R10
 	DECQ        R11
 	JNZ         pixelTail
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z0, Z0
-	VMOVUPS     Z0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z1, Z1
-	VMOVUPS     Z1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z2, Z2
-	VMOVUPS     Z2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z3, Z3
-	VMOVUPS     Z3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z4, Z4
-	VMOVUPS     Z4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z5, Z5
-	VMOVUPS     Z5, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z6, Z6
-	VMOVUPS     Z6, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z7, Z7
-	VMOVUPS     Z7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z8, Z8
-	VMOVUPS     Z8, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z9, Z9
-	VMOVUPS     Z9, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z10, Z10
-	VMOVUPS     Z10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z11, Z11
-	VMOVUPS     Z11, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z12, Z12
-	VMOVUPS     Z12, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z13, Z13
-	VMOVUPS     Z13, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Z14, Z14
-	VMOVUPS     Z14, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z15, Z15
-	VMOVUPS     Z15, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z16, Z16
-	VMOVUPS     Z16, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z17, Z17
-	VMOVUPS     Z17, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z18, Z18
-	VMOVUPS     Z18, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z19, Z19
-	VMOVUPS     Z19, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Z20, Z20
-	VMOVUPS     Z20, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Z21, Z21
-	VMOVUPS     Z21, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z22, Z22
-	VMOVUPS     Z22, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z23, Z23
-	VMOVUPS     Z23, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z24, Z24
-	VMOVUPS     Z24, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z25, Z25
-	VMOVUPS     Z25, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z26, Z26
-	VMOVUPS     Z26, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Z27, Z27
-	VMOVUPS     Z27, (CX)
+
+endTail:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z1, Z1
+	VMOVUPS Z1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z2, Z2
+	VMOVUPS Z2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z3, Z3
+	VMOVUPS Z3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z4, Z4
+	VMOVUPS Z4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z5, Z5
+	VMOVUPS Z5, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z6, Z6
+	VMOVUPS Z6, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z7, Z7
+	VMOVUPS Z7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z8, Z8
+	VMOVUPS Z8, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z9, Z9
+	VMOVUPS Z9, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z10, Z10
+	VMOVUPS Z10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z11, Z11
+	VMOVUPS Z11, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z12, Z12
+	VMOVUPS Z12, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z13, Z13
+	VMOVUPS Z13, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Z14, Z14
+	VMOVUPS Z14, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z15, Z15
+	VMOVUPS Z15, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z16, Z16
+	VMOVUPS Z16, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z17, Z17
+	VMOVUPS Z17, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z18, Z18
+	VMOVUPS Z18, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z19, Z19
+	VMOVUPS Z19, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Z20, Z20
+	VMOVUPS Z20, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Z21, Z21
+	VMOVUPS Z21, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z22, Z22
+	VMOVUPS Z22, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z23, Z23
+	VMOVUPS Z23, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z24, Z24
+	VMOVUPS Z24, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z25, Z25
+	VMOVUPS Z25, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z26, Z26
+	VMOVUPS Z26, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Z27, Z27
+	VMOVUPS Z27, (CX)
 
 done:
 	VZEROUPPER
@@ -14574,6 +17874,50 @@ loop1:
 	MOVQ 40(SP), DX
 	MOVQ 48(SP), BX
 	MOVQ 64(AX), SI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, SI
+	JLT  glided
+
+glide:
+	VMOVUPS     (BX), Y3
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Y5
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Y6
+	ADDQ        80(AX), BX
+	VMOVUPS     (BX), Y7
+	ADDQ        80(AX), BX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y3, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y3, Y1
+	VFMADD231PS Y4, Y5, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y3, Y2
+	VFMADD231PS Y4, Y5, Y1
+	VFMADD231PS Y4, Y6, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y5, Y2
+	VFMADD231PS Y4, Y6, Y1
+	VFMADD231PS Y4, Y7, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y6, Y2
+	VFMADD231PS Y4, Y7, Y1
+	ADDQ        CX, DX
+	VMOVUPS     (DX), Y4
+	VFMADD231PS Y4, Y7, Y2
+	SUBQ        CX, DX
+	SUBQ        $0x04, SI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, SI
+	JZ   end
 
 pixel:
 	VMOVUPS     (BX), Y3
@@ -14584,32 +17928,34 @@ pixel:
 	ADDQ        80(AX), BX
 	DECQ        SI
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	VADDPS      (DX), Y0, Y0
-	VMOVUPS     Y0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y1, Y1
-	VMOVUPS     Y1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y2, Y2
-	VMOVUPS     Y2, (DX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -14637,6 +17983,50 @@ loop1Tail:
 	MOVQ 40(SP), DX
 	MOVQ 48(SP), BX
 	MOVQ 64(AX), SI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, SI
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (BX), Y5, Y3
+	ADDQ        80(AX), BX
+	VMASKMOVPS  (BX), Y5, Y6
+	ADDQ        80(AX), BX
+	VMASKMOVPS  (BX), Y5, Y7
+	ADDQ        80(AX), BX
+	VMASKMOVPS  (BX), Y5, Y8
+	ADDQ        80(AX), BX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y3, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y3, Y1
+	VFMADD231PS Y4, Y6, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y3, Y2
+	VFMADD231PS Y4, Y6, Y1
+	VFMADD231PS Y4, Y7, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y6, Y2
+	VFMADD231PS Y4, Y7, Y1
+	VFMADD231PS Y4, Y8, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y7, Y2
+	VFMADD231PS Y4, Y8, Y1
+	ADDQ        CX, DX
+	VMASKMOVPS  (DX), Y5, Y4
+	VFMADD231PS Y4, Y8, Y2
+	SUBQ        CX, DX
+	SUBQ        $0x04, SI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, SI
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (BX), Y5, Y3
@@ -14650,27 +18040,29 @@ pixelTail:
 	ADDQ        80(AX), BX
 	DECQ        SI
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Y0, Y0
-	VMOVUPS     Y0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y1, Y1
-	VMOVUPS     Y1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y2, Y2
-	VMOVUPS     Y2, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y2, Y2
+	VMOVUPS Y2, (CX)
 
 done:
 	VZEROUPPER
@@ -14716,6 +18108,74 @@ loop1:
 	ADDQ 120(AX), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, DI
+	JLT  glided
+
+glide:
+	VMOVUPS     (SI), Y6
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y8
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y9
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y10
+	ADDQ        80(AX), SI
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y6, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y6, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y6, Y1
+	VFMADD231PS Y7, Y8, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y6, Y4
+	VFMADD231PS Y7, Y8, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y6, Y2
+	VFMADD231PS Y7, Y8, Y1
+	VFMADD231PS Y7, Y9, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y6, Y5
+	VFMADD231PS Y7, Y8, Y4
+	VFMADD231PS Y7, Y9, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y8, Y2
+	VFMADD231PS Y7, Y9, Y1
+	VFMADD231PS Y7, Y10, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y8, Y5
+	VFMADD231PS Y7, Y9, Y4
+	VFMADD231PS Y7, Y10, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y9, Y2
+	VFMADD231PS Y7, Y10, Y1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y9, Y5
+	VFMADD231PS Y7, Y10, Y4
+	ADDQ        CX, BX
+	VMOVUPS     (DX), Y7
+	VFMADD231PS Y7, Y10, Y2
+	VMOVUPS     (BX), Y7
+	VFMADD231PS Y7, Y10, Y5
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        $0x04, DI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, DI
+	JZ   end
 
 pixel:
 	VMOVUPS     (SI), Y6
@@ -14730,42 +18190,44 @@ pixel:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y0, Y0
-	VMOVUPS     Y0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y1, Y1
-	VMOVUPS     Y1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y2, Y2
-	VMOVUPS     Y2, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Y3, Y3
-	VMOVUPS     Y3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y4, Y4
-	VMOVUPS     Y4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y5, Y5
-	VMOVUPS     Y5, (DX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y0, Y0
+	VMOVUPS Y0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y1, Y1
+	VMOVUPS Y1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y2, Y2
+	VMOVUPS Y2, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y4, Y4
+	VMOVUPS Y4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y5, Y5
+	VMOVUPS Y5, (DX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -14798,6 +18260,74 @@ loop1Tail:
 	ADDQ 120(AX), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, DI
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (SI), Y8, Y6
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y8, Y9
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y8, Y10
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y8, Y11
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VFMADD231PS Y7, Y9, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y4
+	VFMADD231PS Y7, Y9, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VFMADD231PS Y7, Y9, Y1
+	VFMADD231PS Y7, Y10, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y6, Y5
+	VFMADD231PS Y7, Y9, Y4
+	VFMADD231PS Y7, Y10, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y9, Y2
+	VFMADD231PS Y7, Y10, Y1
+	VFMADD231PS Y7, Y11, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y9, Y5
+	VFMADD231PS Y7, Y10, Y4
+	VFMADD231PS Y7, Y11, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y10, Y2
+	VFMADD231PS Y7, Y11, Y1
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y10, Y5
+	VFMADD231PS Y7, Y11, Y4
+	ADDQ        CX, BX
+	VMASKMOVPS  (DX), Y8, Y7
+	VFMADD231PS Y7, Y11, Y2
+	VMASKMOVPS  (BX), Y8, Y7
+	VFMADD231PS Y7, Y11, Y5
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        $0x04, DI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, DI
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (SI), Y8, Y6
@@ -14818,37 +18348,39 @@ pixelTail:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y0, Y0
-	VMOVUPS     Y0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y1, Y1
-	VMOVUPS     Y1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y2, Y2
-	VMOVUPS     Y2, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Y3, Y3
-	VMOVUPS     Y3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y4, Y4
-	VMOVUPS     Y4, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y5, Y5
-	VMOVUPS     Y5, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Y3, Y3
+	VMOVUPS Y3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y5, Y5
+	VMOVUPS Y5, (CX)
 
 done:
 	VZEROUPPER
@@ -14899,6 +18431,98 @@ loop1:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Y9
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y11
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y12
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y13
+	ADDQ        80(AX), DI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y9, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y9, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y9, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y9, Y1
+	VFMADD231PS Y10, Y11, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y9, Y4
+	VFMADD231PS Y10, Y11, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y9, Y7
+	VFMADD231PS Y10, Y11, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y9, Y2
+	VFMADD231PS Y10, Y11, Y1
+	VFMADD231PS Y10, Y12, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y9, Y5
+	VFMADD231PS Y10, Y11, Y4
+	VFMADD231PS Y10, Y12, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y9, Y8
+	VFMADD231PS Y10, Y11, Y7
+	VFMADD231PS Y10, Y12, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y11, Y2
+	VFMADD231PS Y10, Y12, Y1
+	VFMADD231PS Y10, Y13, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y11, Y5
+	VFMADD231PS Y10, Y12, Y4
+	VFMADD231PS Y10, Y13, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y11, Y8
+	VFMADD231PS Y10, Y12, Y7
+	VFMADD231PS Y10, Y13, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y12, Y2
+	VFMADD231PS Y10, Y13, Y1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y12, Y5
+	VFMADD231PS Y10, Y13, Y4
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y12, Y8
+	VFMADD231PS Y10, Y13, Y7
+	ADDQ        CX, SI
+	VMOVUPS     (DX), Y10
+	VFMADD231PS Y10, Y13, Y2
+	VMOVUPS     (BX), Y10
+	VFMADD231PS Y10, Y13, Y5
+	VMOVUPS     (SI), Y10
+	VFMADD231PS Y10, Y13, Y8
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Y9
@@ -14917,52 +18541,54 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y0, Y0
-	VMOVUPS     Y0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y1, Y1
-	VMOVUPS     Y1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y2, Y2
-	VMOVUPS     Y2, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y3, Y3
-	VMOVUPS     Y3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y4, Y4
-	VMOVUPS     Y4, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y5, Y5
-	VMOVUPS     Y5, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Y6, Y6
-	VMOVUPS     Y6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y7, Y7
-	VMOVUPS     Y7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y8, Y8
-	VMOVUPS     Y8, (DX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y0, Y0
+	VMOVUPS Y0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y1, Y1
+	VMOVUPS Y1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y2, Y2
+	VMOVUPS Y2, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y3, Y3
+	VMOVUPS Y3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y4, Y4
+	VMOVUPS Y4, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y5, Y5
+	VMOVUPS Y5, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Y6, Y6
+	VMOVUPS Y6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y7, Y7
+	VMOVUPS Y7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y8, Y8
+	VMOVUPS Y8, (DX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -15000,6 +18626,98 @@ loop1Tail:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (DI), Y11, Y9
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y11, Y12
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y11, Y13
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y11, Y14
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y9, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y1
+	VFMADD231PS Y10, Y12, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y4
+	VFMADD231PS Y10, Y12, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y9, Y7
+	VFMADD231PS Y10, Y12, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y2
+	VFMADD231PS Y10, Y12, Y1
+	VFMADD231PS Y10, Y13, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y9, Y5
+	VFMADD231PS Y10, Y12, Y4
+	VFMADD231PS Y10, Y13, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y9, Y8
+	VFMADD231PS Y10, Y12, Y7
+	VFMADD231PS Y10, Y13, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y12, Y2
+	VFMADD231PS Y10, Y13, Y1
+	VFMADD231PS Y10, Y14, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y12, Y5
+	VFMADD231PS Y10, Y13, Y4
+	VFMADD231PS Y10, Y14, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y12, Y8
+	VFMADD231PS Y10, Y13, Y7
+	VFMADD231PS Y10, Y14, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y13, Y2
+	VFMADD231PS Y10, Y14, Y1
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y13, Y5
+	VFMADD231PS Y10, Y14, Y4
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y13, Y8
+	VFMADD231PS Y10, Y14, Y7
+	ADDQ        CX, SI
+	VMASKMOVPS  (DX), Y11, Y10
+	VFMADD231PS Y10, Y14, Y2
+	VMASKMOVPS  (BX), Y11, Y10
+	VFMADD231PS Y10, Y14, Y5
+	VMASKMOVPS  (SI), Y11, Y10
+	VFMADD231PS Y10, Y14, Y8
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (DI), Y11, Y9
@@ -15027,47 +18745,49 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y0, Y0
-	VMOVUPS     Y0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y1, Y1
-	VMOVUPS     Y1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y2, Y2
-	VMOVUPS     Y2, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y3, Y3
-	VMOVUPS     Y3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y4, Y4
-	VMOVUPS     Y4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y5, Y5
-	VMOVUPS     Y5, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Y6, Y6
-	VMOVUPS     Y6, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y7, Y7
-	VMOVUPS     Y7, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y8, Y8
-	VMOVUPS     Y8, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y4, Y4
+	VMOVUPS Y4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y5, Y5
+	VMOVUPS Y5, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Y6, Y6
+	VMOVUPS Y6, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y7, Y7
+	VMOVUPS Y7, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y8, Y8
+	VMOVUPS Y8, (CX)
 
 done:
 	VZEROUPPER
@@ -15123,6 +18843,78 @@ loop1:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x02, R9
+	JLT  glided
+
+glide:
+	VMOVUPS     (R8), Y12
+	ADDQ        80(AX), R8
+	VMOVUPS     (R8), Y14
+	ADDQ        80(AX), R8
+	VMOVUPS     (DX), Y13
+	VFMADD231PS Y13, Y12, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y13
+	VFMADD231PS Y13, Y12, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y13
+	VFMADD231PS Y13, Y12, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Y13
+	VFMADD231PS Y13, Y12, Y9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y14, Y0
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y13
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y14, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y13
+	VFMADD231PS Y13, Y12, Y7
+	VFMADD231PS Y13, Y14, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Y13
+	VFMADD231PS Y13, Y12, Y10
+	VFMADD231PS Y13, Y14, Y9
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y14, Y1
+	ADDQ        CX, DX
+	VMOVUPS     (BX), Y13
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y14, Y4
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y13
+	VFMADD231PS Y13, Y12, Y8
+	VFMADD231PS Y13, Y14, Y7
+	ADDQ        CX, SI
+	VMOVUPS     (DI), Y13
+	VFMADD231PS Y13, Y12, Y11
+	VFMADD231PS Y13, Y14, Y10
+	ADDQ        CX, DI
+	VMOVUPS     (DX), Y13
+	VFMADD231PS Y13, Y14, Y2
+	VMOVUPS     (BX), Y13
+	VFMADD231PS Y13, Y14, Y5
+	VMOVUPS     (SI), Y13
+	VFMADD231PS Y13, Y14, Y8
+	VMOVUPS     (DI), Y13
+	VFMADD231PS Y13, Y14, Y11
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        $0x02, R9
+	JGE         glide
+
+glided:
+	ADDQ $0x02, R9
+	JZ   end
 
 pixel:
 	VMOVUPS     (R8), Y12
@@ -15145,62 +18937,64 @@ pixel:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixel
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y0, Y0
-	VMOVUPS     Y0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y1, Y1
-	VMOVUPS     Y1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y2, Y2
-	VMOVUPS     Y2, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y3, Y3
-	VMOVUPS     Y3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y4, Y4
-	VMOVUPS     Y4, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y5, Y5
-	VMOVUPS     Y5, (BX)
-	ADDQ        144(AX), DX
-	MOVQ        DX, BX
-	VADDPS      (BX), Y6, Y6
-	VMOVUPS     Y6, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y7, Y7
-	VMOVUPS     Y7, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y8, Y8
-	VMOVUPS     Y8, (BX)
-	ADDQ        144(AX), DX
-	VADDPS      (DX), Y9, Y9
-	VMOVUPS     Y9, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y10, Y10
-	VMOVUPS     Y10, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y11, Y11
-	VMOVUPS     Y11, (DX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y0, Y0
+	VMOVUPS Y0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y1, Y1
+	VMOVUPS Y1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y2, Y2
+	VMOVUPS Y2, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y3, Y3
+	VMOVUPS Y3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y4, Y4
+	VMOVUPS Y4, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y5, Y5
+	VMOVUPS Y5, (BX)
+	ADDQ    144(AX), DX
+	MOVQ    DX, BX
+	VADDPS  (BX), Y6, Y6
+	VMOVUPS Y6, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y7, Y7
+	VMOVUPS Y7, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y8, Y8
+	VMOVUPS Y8, (BX)
+	ADDQ    144(AX), DX
+	VADDPS  (DX), Y9, Y9
+	VMOVUPS Y9, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y10, Y10
+	VMOVUPS Y10, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y11, Y11
+	VMOVUPS Y11, (DX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -15243,6 +19037,78 @@ loop1Tail:
 	ADDQ 120(AX), DI
 	MOVQ 48(SP), R8
 	MOVQ 64(AX), R9
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x02, R9
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (R8), Y14, Y12
+	ADDQ        80(AX), R8
+	VMASKMOVPS  (R8), Y14, Y15
+	ADDQ        80(AX), R8
+	VMASKMOVPS  (DX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y9
+	ADDQ        CX, DI
+	VMASKMOVPS  (DX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y15, Y0
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y15, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y7
+	VFMADD231PS Y13, Y15, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (DI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y10
+	VFMADD231PS Y13, Y15, Y9
+	ADDQ        CX, DI
+	VMASKMOVPS  (DX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y15, Y1
+	ADDQ        CX, DX
+	VMASKMOVPS  (BX), Y14, Y13
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y15, Y4
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y8
+	VFMADD231PS Y13, Y15, Y7
+	ADDQ        CX, SI
+	VMASKMOVPS  (DI), Y14, Y13
+	VFMADD231PS Y13, Y12, Y11
+	VFMADD231PS Y13, Y15, Y10
+	ADDQ        CX, DI
+	VMASKMOVPS  (DX), Y14, Y13
+	VFMADD231PS Y13, Y15, Y2
+	VMASKMOVPS  (BX), Y14, Y13
+	VFMADD231PS Y13, Y15, Y5
+	VMASKMOVPS  (SI), Y14, Y13
+	VFMADD231PS Y13, Y15, Y8
+	VMASKMOVPS  (DI), Y14, Y13
+	VFMADD231PS Y13, Y15, Y11
+	SUBQ        CX, DX
+	SUBQ        CX, BX
+	SUBQ        CX, SI
+	SUBQ        CX, DI
+	SUBQ        $0x02, R9
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x02, R9
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (R8), Y14, Y12
@@ -15277,57 +19143,59 @@ pixelTail:
 	ADDQ        80(AX), R8
 	DECQ        R9
 	JNZ         pixelTail
-	MOVQ        40(AX), DX
-	ADDQ        DX, 40(SP)
-	MOVQ        48(AX), DX
-	ADDQ        DX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), DX
-	ADDQ        DX, 8(SP)
-	MOVQ        16(AX), DX
-	ADDQ        DX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y0, Y0
-	VMOVUPS     Y0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y1, Y1
-	VMOVUPS     Y1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y2, Y2
-	VMOVUPS     Y2, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y3, Y3
-	VMOVUPS     Y3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y4, Y4
-	VMOVUPS     Y4, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y5, Y5
-	VMOVUPS     Y5, (DX)
-	ADDQ        144(AX), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y6, Y6
-	VMOVUPS     Y6, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y7, Y7
-	VMOVUPS     Y7, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y8, Y8
-	VMOVUPS     Y8, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Y9, Y9
-	VMOVUPS     Y9, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y10, Y10
-	VMOVUPS     Y10, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y11, Y11
-	VMOVUPS     Y11, (CX)
+
+endTail:
+	MOVQ    40(AX), DX
+	ADDQ    DX, 40(SP)
+	MOVQ    48(AX), DX
+	ADDQ    DX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), DX
+	ADDQ    DX, 8(SP)
+	MOVQ    16(AX), DX
+	ADDQ    DX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y4, Y4
+	VMOVUPS Y4, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y5, Y5
+	VMOVUPS Y5, (DX)
+	ADDQ    144(AX), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y6, Y6
+	VMOVUPS Y6, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y7, Y7
+	VMOVUPS Y7, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y8, Y8
+	VMOVUPS Y8, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Y9, Y9
+	VMOVUPS Y9, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y10, Y10
+	VMOVUPS Y10, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y11, Y11
+	VMOVUPS Y11, (CX)
 
 done:
 	VZEROUPPER
@@ -15974,6 +19842,62 @@ loop1:
 	MOVQ 40(SP), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, DI
+	JLT  glided
+
+glide:
+	VMOVUPS     (SI), Y5
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y7
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y8
+	ADDQ        80(AX), SI
+	VMOVUPS     (SI), Y9
+	ADDQ        80(AX), SI
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y5, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y5, Y1
+	VFMADD231PS Y6, Y7, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y5, Y2
+	VFMADD231PS Y6, Y7, Y1
+	VFMADD231PS Y6, Y8, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y5, Y3
+	VFMADD231PS Y6, Y7, Y2
+	VFMADD231PS Y6, Y8, Y1
+	VFMADD231PS Y6, Y9, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y5, Y4
+	VFMADD231PS Y6, Y7, Y3
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y6, Y9, Y1
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y7, Y4
+	VFMADD231PS Y6, Y8, Y3
+	VFMADD231PS Y6, Y9, Y2
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y8, Y4
+	VFMADD231PS Y6, Y9, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (BX), Y6
+	VFMADD231PS Y6, Y9, Y4
+	SUBQ        DX, BX
+	SUBQ        $0x04, DI
+	JGE         glide
+
+glided:
+	ADDQ $0x04, DI
+	JZ   end
 
 pixel:
 	VMOVUPS     (SI), Y5
@@ -15986,38 +19910,40 @@ pixel:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	VADDPS      (BX), Y0, Y0
-	VMOVUPS     Y0, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y1, Y1
-	VMOVUPS     Y1, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y2, Y2
-	VMOVUPS     Y2, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y3, Y3
-	VMOVUPS     Y3, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y4, Y4
-	VMOVUPS     Y4, (BX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	VADDPS  (BX), Y0, Y0
+	VMOVUPS Y0, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y1, Y1
+	VMOVUPS Y1, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y2, Y2
+	VMOVUPS Y2, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y3, Y3
+	VMOVUPS Y3, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y4, Y4
+	VMOVUPS Y4, (BX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -16047,6 +19973,62 @@ loop1Tail:
 	MOVQ 40(SP), BX
 	MOVQ 48(SP), SI
 	MOVQ 64(AX), DI
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, DI
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (SI), Y7, Y5
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y7, Y8
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y7, Y9
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (SI), Y7, Y10
+	ADDQ        80(AX), SI
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y5, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y5, Y1
+	VFMADD231PS Y6, Y8, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y5, Y2
+	VFMADD231PS Y6, Y8, Y1
+	VFMADD231PS Y6, Y9, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y5, Y3
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y6, Y9, Y1
+	VFMADD231PS Y6, Y10, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y5, Y4
+	VFMADD231PS Y6, Y8, Y3
+	VFMADD231PS Y6, Y9, Y2
+	VFMADD231PS Y6, Y10, Y1
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y8, Y4
+	VFMADD231PS Y6, Y9, Y3
+	VFMADD231PS Y6, Y10, Y2
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y9, Y4
+	VFMADD231PS Y6, Y10, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (BX), Y7, Y6
+	VFMADD231PS Y6, Y10, Y4
+	SUBQ        DX, BX
+	SUBQ        $0x04, DI
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, DI
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (SI), Y7, Y5
@@ -16064,33 +20046,35 @@ pixelTail:
 	ADDQ        80(AX), SI
 	DECQ        DI
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Y0, Y0
-	VMOVUPS     Y0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y1, Y1
-	VMOVUPS     Y1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y2, Y2
-	VMOVUPS     Y2, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y3, Y3
-	VMOVUPS     Y3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y4, Y4
-	VMOVUPS     Y4, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y3, Y3
+	VMOVUPS Y3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y4, Y4
+	VMOVUPS Y4, (CX)
 
 done:
 	VZEROUPPER
@@ -16141,6 +20125,98 @@ loop1:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Y10
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y12
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y13
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y14
+	ADDQ        80(AX), DI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y10, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y10, Y5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y12, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y10, Y6
+	VFMADD231PS Y11, Y12, Y5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y12, Y1
+	VFMADD231PS Y11, Y13, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y10, Y7
+	VFMADD231PS Y11, Y12, Y6
+	VFMADD231PS Y11, Y13, Y5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y12, Y2
+	VFMADD231PS Y11, Y13, Y1
+	VFMADD231PS Y11, Y14, Y0
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y10, Y8
+	VFMADD231PS Y11, Y12, Y7
+	VFMADD231PS Y11, Y13, Y6
+	VFMADD231PS Y11, Y14, Y5
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y12, Y3
+	VFMADD231PS Y11, Y13, Y2
+	VFMADD231PS Y11, Y14, Y1
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y10, Y9
+	VFMADD231PS Y11, Y12, Y8
+	VFMADD231PS Y11, Y13, Y7
+	VFMADD231PS Y11, Y14, Y6
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y12, Y4
+	VFMADD231PS Y11, Y13, Y3
+	VFMADD231PS Y11, Y14, Y2
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y12, Y9
+	VFMADD231PS Y11, Y13, Y8
+	VFMADD231PS Y11, Y14, Y7
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y13, Y4
+	VFMADD231PS Y11, Y14, Y3
+	ADDQ        CX, BX
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y13, Y9
+	VFMADD231PS Y11, Y14, Y8
+	ADDQ        CX, SI
+	VMOVUPS     (BX), Y11
+	VFMADD231PS Y11, Y14, Y4
+	VMOVUPS     (SI), Y11
+	VFMADD231PS Y11, Y14, Y9
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Y10
@@ -16159,54 +20235,56 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), BX
-	MOVQ        BX, SI
-	VADDPS      (SI), Y0, Y0
-	VMOVUPS     Y0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y1, Y1
-	VMOVUPS     Y1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y2, Y2
-	VMOVUPS     Y2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y3, Y3
-	VMOVUPS     Y3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y4, Y4
-	VMOVUPS     Y4, (SI)
-	ADDQ        144(AX), BX
-	VADDPS      (BX), Y5, Y5
-	VMOVUPS     Y5, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y6, Y6
-	VMOVUPS     Y6, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y7, Y7
-	VMOVUPS     Y7, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y8, Y8
-	VMOVUPS     Y8, (BX)
-	ADDQ        152(AX), BX
-	VADDPS      (BX), Y9, Y9
-	VMOVUPS     Y9, (BX)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), BX
+	MOVQ    BX, SI
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    144(AX), BX
+	VADDPS  (BX), Y5, Y5
+	VMOVUPS Y5, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y6, Y6
+	VMOVUPS Y6, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y7, Y7
+	VMOVUPS Y7, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y8, Y8
+	VMOVUPS Y8, (BX)
+	ADDQ    152(AX), BX
+	VADDPS  (BX), Y9, Y9
+	VMOVUPS Y9, (BX)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -16243,6 +20321,98 @@ loop1Tail:
 	ADDQ 120(AX), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (DI), Y12, Y10
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y12, Y13
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y12, Y14
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y12, Y15
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y10, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y10, Y5
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y13, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y10, Y6
+	VFMADD231PS Y11, Y13, Y5
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y13, Y1
+	VFMADD231PS Y11, Y14, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y10, Y7
+	VFMADD231PS Y11, Y13, Y6
+	VFMADD231PS Y11, Y14, Y5
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y13, Y2
+	VFMADD231PS Y11, Y14, Y1
+	VFMADD231PS Y11, Y15, Y0
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y10, Y8
+	VFMADD231PS Y11, Y13, Y7
+	VFMADD231PS Y11, Y14, Y6
+	VFMADD231PS Y11, Y15, Y5
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y13, Y3
+	VFMADD231PS Y11, Y14, Y2
+	VFMADD231PS Y11, Y15, Y1
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y10, Y9
+	VFMADD231PS Y11, Y13, Y8
+	VFMADD231PS Y11, Y14, Y7
+	VFMADD231PS Y11, Y15, Y6
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y13, Y4
+	VFMADD231PS Y11, Y14, Y3
+	VFMADD231PS Y11, Y15, Y2
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y13, Y9
+	VFMADD231PS Y11, Y14, Y8
+	VFMADD231PS Y11, Y15, Y7
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y14, Y4
+	VFMADD231PS Y11, Y15, Y3
+	ADDQ        CX, BX
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y14, Y9
+	VFMADD231PS Y11, Y15, Y8
+	ADDQ        CX, SI
+	VMASKMOVPS  (BX), Y12, Y11
+	VFMADD231PS Y11, Y15, Y4
+	VMASKMOVPS  (SI), Y12, Y11
+	VFMADD231PS Y11, Y15, Y9
+	SUBQ        DX, BX
+	SUBQ        DX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (DI), Y12, Y10
@@ -16271,49 +20441,51 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), BX
-	ADDQ        BX, 40(SP)
-	MOVQ        48(AX), BX
-	ADDQ        BX, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), BX
-	ADDQ        BX, 8(SP)
-	MOVQ        16(AX), BX
-	ADDQ        BX, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	MOVQ        CX, DX
-	VADDPS      (DX), Y0, Y0
-	VMOVUPS     Y0, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y1, Y1
-	VMOVUPS     Y1, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y2, Y2
-	VMOVUPS     Y2, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y3, Y3
-	VMOVUPS     Y3, (DX)
-	ADDQ        152(AX), DX
-	VADDPS      (DX), Y4, Y4
-	VMOVUPS     Y4, (DX)
-	ADDQ        144(AX), CX
-	VADDPS      (CX), Y5, Y5
-	VMOVUPS     Y5, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y6, Y6
-	VMOVUPS     Y6, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y7, Y7
-	VMOVUPS     Y7, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y8, Y8
-	VMOVUPS     Y8, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y9, Y9
-	VMOVUPS     Y9, (CX)
+
+endTail:
+	MOVQ    40(AX), BX
+	ADDQ    BX, 40(SP)
+	MOVQ    48(AX), BX
+	ADDQ    BX, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), BX
+	ADDQ    BX, 8(SP)
+	MOVQ    16(AX), BX
+	ADDQ    BX, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	MOVQ    CX, DX
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y2, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    152(AX), DX
+	VADDPS  (DX), Y4, Y4
+	VMOVUPS Y4, (DX)
+	ADDQ    144(AX), CX
+	VADDPS  (CX), Y5, Y5
+	VMOVUPS Y5, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y6, Y6
+	VMOVUPS Y6, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y7, Y7
+	VMOVUPS Y7, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y8, Y8
+	VMOVUPS Y8, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y9, Y9
+	VMOVUPS Y9, (CX)
 
 done:
 	VZEROUPPER
@@ -16778,6 +20950,74 @@ loop1:
 	MOVQ 40(SP), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixel
+	SUBQ $0x04, R8
+	JLT  glided
+
+glide:
+	VMOVUPS     (DI), Y7
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y9
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y10
+	ADDQ        80(AX), DI
+	VMOVUPS     (DI), Y11
+	ADDQ        80(AX), DI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y1
+	VFMADD231PS Y8, Y9, Y0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y2
+	VFMADD231PS Y8, Y9, Y1
+	VFMADD231PS Y8, Y10, Y0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y3
+	VFMADD231PS Y8, Y9, Y2
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y8, Y11, Y0
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y4
+	VFMADD231PS Y8, Y9, Y3
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y8, Y11, Y1
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y5
+	VFMADD231PS Y8, Y9, Y4
+	VFMADD231PS Y8, Y10, Y3
+	VFMADD231PS Y8, Y11, Y2
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y6
+	VFMADD231PS Y8, Y9, Y5
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y11, Y3
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y9, Y6
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y11, Y4
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y11, Y5
+	ADDQ        CX, SI
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y11, Y6
+	SUBQ        BX, SI
+	SUBQ        $0x04, R8
+	JGE         glide
+
+glided:
+	ADDQ $0x04, R8
+	JZ   end
 
 pixel:
 	VMOVUPS     (DI), Y7
@@ -16792,44 +21032,46 @@ pixel:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixel
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0
-	MOVQ        64(SP), SI
-	VADDPS      (SI), Y0, Y0
-	VMOVUPS     Y0, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y1, Y1
-	VMOVUPS     Y1, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y2, Y2
-	VMOVUPS     Y2, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y3, Y3
-	VMOVUPS     Y3, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y4, Y4
-	VMOVUPS     Y4, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y5, Y5
-	VMOVUPS     Y5, (SI)
-	ADDQ        152(AX), SI
-	VADDPS      (SI), Y6, Y6
-	VMOVUPS     Y6, (SI)
-	ADDQ        $0x20, 96(AX)
-	ADDQ        $0x20, 104(AX)
-	ADDQ        $0x20, 64(SP)
-	DECQ        72(SP)
-	JNZ         vector
+
+end:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0
+	MOVQ    64(SP), SI
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y5, Y5
+	VMOVUPS Y5, (SI)
+	ADDQ    152(AX), SI
+	VADDPS  (SI), Y6, Y6
+	VMOVUPS Y6, (SI)
+	ADDQ    $0x20, 96(AX)
+	ADDQ    $0x20, 104(AX)
+	ADDQ    $0x20, 64(SP)
+	DECQ    72(SP)
+	JNZ     vector
 
 tail:
 	CMPQ    168(AX), $0x00
@@ -16861,6 +21103,74 @@ loop1Tail:
 	MOVQ 40(SP), SI
 	MOVQ 48(SP), DI
 	MOVQ 64(AX), R8
+	CMPQ CX, 72(AX)
+	JNE  pixelTail
+	SUBQ $0x04, R8
+	JLT  glidedTail
+
+glideTail:
+	VMASKMOVPS  (DI), Y9, Y7
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y9, Y10
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y9, Y11
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (DI), Y9, Y12
+	ADDQ        80(AX), DI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y0
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y1
+	VFMADD231PS Y8, Y10, Y0
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y2
+	VFMADD231PS Y8, Y10, Y1
+	VFMADD231PS Y8, Y11, Y0
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y3
+	VFMADD231PS Y8, Y10, Y2
+	VFMADD231PS Y8, Y11, Y1
+	VFMADD231PS Y8, Y12, Y0
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y4
+	VFMADD231PS Y8, Y10, Y3
+	VFMADD231PS Y8, Y11, Y2
+	VFMADD231PS Y8, Y12, Y1
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y5
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y11, Y3
+	VFMADD231PS Y8, Y12, Y2
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y7, Y6
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y11, Y4
+	VFMADD231PS Y8, Y12, Y3
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y11, Y5
+	VFMADD231PS Y8, Y12, Y4
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y11, Y6
+	VFMADD231PS Y8, Y12, Y5
+	ADDQ        CX, SI
+	VMASKMOVPS  (SI), Y9, Y8
+	VFMADD231PS Y8, Y12, Y6
+	SUBQ        BX, SI
+	SUBQ        $0x04, R8
+	JGE         glideTail
+
+glidedTail:
+	ADDQ $0x04, R8
+	JZ   endTail
 
 pixelTail:
 	VMASKMOVPS  (DI), Y9, Y7
@@ -16882,39 +21192,41 @@ pixelTail:
 	ADDQ        80(AX), DI
 	DECQ        R8
 	JNZ         pixelTail
-	MOVQ        40(AX), SI
-	ADDQ        SI, 40(SP)
-	MOVQ        48(AX), SI
-	ADDQ        SI, 48(SP)
-	DECQ        32(SP)
-	JNZ         loop1Tail
-	MOVQ        8(AX), SI
-	ADDQ        SI, 8(SP)
-	MOVQ        16(AX), SI
-	ADDQ        SI, 16(SP)
-	DECQ        (SP)
-	JNZ         loop0Tail
-	MOVQ        64(SP), CX
-	VADDPS      (CX), Y0, Y0
-	VMOVUPS     Y0, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y1, Y1
-	VMOVUPS     Y1, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y2, Y2
-	VMOVUPS     Y2, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y3, Y3
-	VMOVUPS     Y3, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y4, Y4
-	VMOVUPS     Y4, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y5, Y5
-	VMOVUPS     Y5, (CX)
-	ADDQ        152(AX), CX
-	VADDPS      (CX), Y6, Y6
-	VMOVUPS     Y6, (CX)
+
+endTail:
+	MOVQ    40(AX), SI
+	ADDQ    SI, 40(SP)
+	MOVQ    48(AX), SI
+	ADDQ    SI, 48(SP)
+	DECQ    32(SP)
+	JNZ     loop1Tail
+	MOVQ    8(AX), SI
+	ADDQ    SI, 8(SP)
+	MOVQ    16(AX), SI
+	ADDQ    SI, 16(SP)
+	DECQ    (SP)
+	JNZ     loop0Tail
+	MOVQ    64(SP), CX
+	VADDPS  (CX), Y0, Y0
+	VMOVUPS Y0, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y1, Y1
+	VMOVUPS Y1, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y2, Y2
+	VMOVUPS Y2, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y3, Y3
+	VMOVUPS Y3, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y4, Y4
+	VMOVUPS Y4, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y5, Y5
+	VMOVUPS Y5, (CX)
+	ADDQ    152(AX), CX
+	VADDPS  (CX), Y6, Y6
+	VMOVUPS Y6, (CX)
 
 done:
 	VZEROUPPER

@@ -294,6 +294,7 @@ func (k *tapsKernel) pixels(w walk, t *tail, suffix string) {
 		ADDQ(field(k.p, tapsRow), in[a])
 	}
 	gradient, n := load(w.out()), word(k.p, 4*loop+loopCount)
+	k.glide(t, suffix, in, gradient, n)
 	Label("pixel" + suffix)
 	k.s.loadPart(t, Mem{Base: gradient}, k.gradient)
 	for a := range k.rows {
@@ -307,6 +308,7 @@ func (k *tapsKernel) pixels(w walk, t *tail, suffix string) {
 	ADDQ(field(k.p, 4*loop+loopOut), gradient)
 	DECQ(n)
 	JNZ(LabelRef("pixel" + suffix))
+	Label("end" + suffix)
 }
 
 // tap is the input of tap b of a row.

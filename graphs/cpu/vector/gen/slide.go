@@ -64,3 +64,67 @@ func (k *slideKernel) row(t *tail, _ string, sums []reg.VecVirtual, rowIn, rowWe
 		}
 	}
 }
+
+// glidePixels is how many neighbouring pixels a Taps kernel takes at a time
+// where their windows overlap: so many gradients fit the registers beside the
+// sums, an input, and with AVX2 a mask. 0: too few to gain anything.
+func (k *tapsKernel) glidePixels() int {
+	spare := k.s.registers - len(k.sums) - 1
+	if k.s.lanes == 8 {
+		spare--
+	}
+	if k.cols < 3 || k.cols%2 == 0 || spare < 2 {
+		return 0
+	}
+	return min(4, spare)
+}
+
+// glide writes the loop that takes several pixels at a time, if they lie as far
+// apart as taps do: an input is read once for all the pixels that see it. What
+// is left goes on behind it, or to the end.
+func (k *tapsKernel) glide(t *tail, suffix string, in []reg.GPVirtual, gradient, n reg.Register) {
+	pixels := k.glidePixels()
+	if pixels == 0 {
+		return
+	}
+	const loop = 2
+	CMPQ(k.col, field(k.p, 4*loop+loopIn))
+	JNE(LabelRef("pixel" + suffix))
+	SUBQ(Imm(uint64(pixels)), n)
+	JLT(LabelRef("glided" + suffix))
+	gradients := k.s.vecs(pixels)
+	Label("glide" + suffix)
+	for _, g := range gradients {
+		k.s.loadPart(t, Mem{Base: gradient}, g)
+		ADDQ(field(k.p, 4*loop+loopOut), gradient)
+	}
+	k.glideInputs(t, in, gradients)
+	SUBQ(Imm(uint64(pixels)), n)
+	JGE(LabelRef("glide" + suffix))
+	Label("glided" + suffix)
+	ADDQ(Imm(uint64(pixels)), n)
+	JZ(LabelRef("end" + suffix))
+}
+
+// glideInputs adds to the sums of all rows in turn, for many chains of sums to
+// be under way, and moves in beyond the pixels.
+func (k *tapsKernel) glideInputs(t *tail, in []reg.GPVirtual, gradients []reg.VecVirtual) {
+	last := len(gradients) + k.cols - 2
+	for q := 0; q <= last; q++ {
+		for a, row := range in {
+			k.s.loadPart(t, Mem{Base: row}, k.inputs)
+			for i, g := range gradients {
+				if b := q - i; b >= 0 && b < k.cols {
+					VFMADD231PS(k.inputs, g, k.sums[a*k.cols+b])
+				}
+			}
+			if q < last {
+				ADDQ(k.col, row)
+			}
+		}
+	}
+	back := map[int]reg.Register{3: k.col, 5: k.col3, 7: k.col5}[k.cols]
+	for _, row := range in {
+		SUBQ(back, row)
+	}
+}
