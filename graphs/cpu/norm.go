@@ -176,11 +176,18 @@ func shiftedSums[T float](x []T, sums []float64, c int) {
 // join adds the moments of n more rows to those of the rows before (Chan,
 // Golub and LeVeque 1983).
 func join(before, n float64, mean, m2, base, sum, square []float64) {
-	for c := range mean {
-		m := base[c] + sum[c]/n
-		d := m - mean[c]
-		mean[c] += d * n / (before + n)
-		m2[c] += max(0, square[c]-sum[c]*sum[c]/n) + d*d*before*n/(before+n)
+	each, share := 1/n, n/(before+n)
+	between := before * share
+	m2, base, sum, square = m2[:len(mean)], base[:len(mean)], sum[:len(mean)], square[:len(mean)]
+	for c, m := range mean {
+		own := sum[c] * each
+		d := base[c] + own - m
+		mean[c] = m + d*share
+		within := square[c] - sum[c]*own
+		if within < 0 {
+			within = 0
+		}
+		m2[c] += within + d*d*between
 	}
 }
 

@@ -3,6 +3,7 @@ package vector
 import (
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -266,8 +267,16 @@ func normKernels(s *Set) map[string]struct {
 
 // eachNormKernel runs a test of each kernel of each set.
 func eachNormKernel(t *testing.T, do func(t *testing.T, c *normCase, check func() error)) {
+	runNormKernels(t, func(string) bool { return true }, (*NormTile).Run, do)
+}
+
+// runNormKernels is eachNormKernel for some kernels and a way to run them.
+func runNormKernels(t *testing.T, some func(name string) bool, run func(*NormTile, func(*byte), int), do func(t *testing.T, c *normCase, check func() error)) {
 	for _, s := range Sets() {
 		for name, k := range normKernels(s) {
+			if !some(name) {
+				continue
+			}
 			t.Run(s.Name+"/"+name, func(t *testing.T) {
 				c := newNormCase(t)
 				do(t, c, func() error {
@@ -276,7 +285,7 @@ func eachNormKernel(t *testing.T, do func(t *testing.T, c *normCase, check func(
 					for n, all := range c.memory() {
 						before[n] = append([]float32(nil), all...)
 					}
-					c.tile.Run(k.run, s.Lanes)
+					run(&c.tile, k.run, s.Lanes)
 					return c.compare(w, before)
 				})
 			})
@@ -311,6 +320,50 @@ func TestNormKernelsKeepNaN(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestNormKernelsInGroups takes several pixels as one, of windows and of dense
+// maps.
+func TestNormKernelsInGroups(t *testing.T) {
+	for _, n := range []int{2, 3, 8} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			room := make([]float32, 4*n*70)
+			grouped := func(tile *NormTile, kernel func(*byte), lanes int) {
+				tile.Join()
+				tile.RunGroups(kernel, lanes, n, room)
+			}
+			makesNoSums := func(name string) bool { return !strings.Contains(strings.ToLower(name), "sums") }
+			runNormKernels(t, makesNoSums, grouped, func(t *testing.T, c *normCase, check func() error) {
+				for channels := 1; channels <= 70; channels += 9 {
+					for _, pixels := range []int{1, 7, 20} {
+						rows := 1 + (channels+pixels)%3
+						c.shape(rows, pixels, channels, channels%2)
+						if err := check(); err != nil {
+							t.Fatalf("%d rows of %d pixels of %d channels: %v", rows, pixels, channels, err)
+						}
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestPixelGroup: a group fills whole vectors, and leaves most pixels to
+// groups.
+func TestPixelGroup(t *testing.T) {
+	for _, lanes := range []int{8, 16} {
+		for channels := 1; channels <= 300; channels++ {
+			for _, pixels := range []int{1, 5, 64, 1000, 50176} {
+				n := PixelGroup(lanes, channels, pixels)
+				if n < 1 || n > 1 && (n*channels%lanes != 0 || 4*n > pixels || n*channels > 1024) {
+					t.Errorf("%d lanes: %d pixels of %d, %d channels each", lanes, n, pixels, channels)
+				}
+			}
+		}
+		if n := PixelGroup(lanes, 16, 1024); n != 8*lanes/16 {
+			t.Errorf("%d lanes: %d pixels of 16 channels", lanes, n)
+		}
+	}
 }
 
 // BenchmarkNorm reports the traffic of each kernel on a map of 64 KB an operand.
