@@ -35,14 +35,15 @@ const (
 
 // philox is Philox4x64-10: a bijection of the counter for every key.
 func philox(c [4]uint64, k0, k1 uint64) [4]uint64 {
+	c0, c1, c2, c3 := c[0], c[1], c[2], c[3] // an array would not stay in registers
 	for range rounds {
-		hi0, lo0 := bits.Mul64(multiplier0, c[0])
-		hi1, lo1 := bits.Mul64(multiplier1, c[2])
-		c = [4]uint64{hi1 ^ c[1] ^ k0, lo1, hi0 ^ c[3] ^ k1, lo0}
+		hi0, lo0 := bits.Mul64(multiplier0, c0)
+		hi1, lo1 := bits.Mul64(multiplier1, c2)
+		c0, c1, c2, c3 = hi1^c1^k0, lo1, hi0^c3^k1, lo0
 		k0 += increment0
 		k1 += increment1
 	}
-	return c
+	return [4]uint64{c0, c1, c2, c3}
 }
 
 // Purpose is a name for what numbers are drawn for, hashed once so that hot
