@@ -35,12 +35,12 @@ var mapBenches = []mapCase{
 }
 
 // BenchmarkMaps reports the bytes of operands a second that one worker reaches
-// at its best, and beside them those of a copy of as many bytes.
+// at its best, and beside them those of a copy of as many bytes, which need
+// not read what it overwrites.
 func BenchmarkMaps(b *testing.B) {
 	for _, tier := range Tiers() {
 		be := New(Options{Workers: 1, Tier: tier})
 		defer be.Close()
-		alone(be)
 		for _, c := range mapBenches {
 			if c.code != op.Conv {
 				b.Run(tier.name+"/"+c.String(), func(b *testing.B) { c.bench(b, be) })

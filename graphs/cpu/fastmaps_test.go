@@ -167,32 +167,12 @@ func (c mapCase) check(t *testing.T, b *Backend) {
 	}
 }
 
-// alone makes b's convolutions those of every channel alone.
-func alone(b *Backend) {
-	if b.tier.set == nil {
-		return
-	}
-	b.kernels[op.Conv].f32 = func(r *run) error {
-		g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
-		return depthwiseForward32(r, g, input[float32](r, 0), input[float32](r, 1), input[float32](r, 2), output[float32](r, 0))
-	}
-	b.kernels[op.ConvInput].f32 = func(r *run) error {
-		g := newGeometry(r.attr, r.out[0], r.in[1], r.in[0])
-		return depthwiseInput32(r, g, input[float32](r, 0), input[float32](r, 1), output[float32](r, 0))
-	}
-	b.kernels[op.ConvWeight].f32 = func(r *run) error {
-		g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
-		return depthwiseWeight32(r, g, input[float32](r, 0), input[float32](r, 1), output[float32](r, 0))
-	}
-}
-
 // vectorTiers runs a test on every tier with one worker, whose faults are errors.
 func vectorTiers(t *testing.T, do func(t *testing.T, b *Backend)) {
 	for _, tier := range Tiers() {
 		t.Run(tier.name, func(t *testing.T) {
 			b := New(Options{Workers: 1, Tier: tier})
 			t.Cleanup(func() { b.Close() })
-			alone(b)
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			do(t, b)
 		})
@@ -269,14 +249,12 @@ func TestMapsOfManyTiles(t *testing.T) {
 	})
 }
 
-// TestWorkersChangeNoByte runs the ops on one and on three workers.
+// TestWorkersChangeNoByteOfMaps runs the ops on one and on three workers.
 func TestWorkersChangeNoByteOfMaps(t *testing.T) {
 	for _, tier := range Tiers() {
 		one, three := New(Options{Workers: 1, Tier: tier}), New(Options{Workers: 3, Tier: tier})
 		defer one.Close()
 		defer three.Close()
-		alone(one)
-		alone(three)
 		a := op.Attr{KH: 3, KW: 3, Stride: 2, Pad: 1, Groups: 40}
 		for _, code := range append(append([]op.Code{}, depthwiseOps...), poolOps...) {
 			c := mapCase{code, a, []int{20, 15, 17, 40}}
