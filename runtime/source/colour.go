@@ -82,10 +82,9 @@ func (b *bench) contrast(f float32) {
 
 // mean is the mean of a channel.
 func (b *bench) mean(c int) float64 {
-	mask := maskOf(b.w)
 	b.tier.Sum(&vector.Sum{
 		Src: b.planes.pix[c*b.planes.size:], SrcRow: b.planes.stride,
-		Rows: b.h, Blocks: b.planes.stride / vector.Block, Mask: mask[:], Out: b.sums[:],
+		Rows: b.h, Blocks: b.planes.stride / vector.Block, Mask: vector.Mask(b.w), Out: b.sums[:],
 	})
 	for n := len(b.sums) / 2; n > 0; n /= 2 { // in one order
 		for i := range n {
@@ -93,14 +92,6 @@ func (b *bench) mean(c int) float64 {
 		}
 	}
 	return b.sums[0] / (float64(b.h) * float64(b.w))
-}
-
-// maskOf says which places of a row's last block exist.
-func maskOf(w int) (m [vector.Block]int32) {
-	for i := range w - (vector.Blocks(w)-1)*vector.Block {
-		m[i] = -1
-	}
-	return m
 }
 
 // colour is the three planes as arguments.

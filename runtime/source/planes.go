@@ -61,16 +61,23 @@ func (b *bench) load(p Picture, channels int, tier vector.Tier) {
 	b.waiting, b.mirrored = false, false
 }
 
+// normal is a Norm as it is applied: (x - mean) * scale.
+type normal struct{ mean, scale [3]float32 }
+
+func newNormal(n Norm) normal {
+	a := normal{scale: [3]float32{1, 1, 1}}
+	for c := range n.Mean {
+		a.mean[c], a.scale[c] = n.Mean[c], 1/n.Std[c]
+	}
+	return a
+}
+
 // write writes the planes, normalised, to dst, channels side by side.
-func (b *bench) write(dst []float32, n Norm) {
-	blocks, mask := b.planes.stride/vector.Block, maskOf(b.w)
+func (b *bench) write(dst []float32, n normal) {
 	a := vector.Write{
 		Src: b.planes.pix, SrcRow: b.planes.stride, SrcPlane: b.planes.size,
-		Dst: dst, DstRow: b.c * b.w, Rows: b.h, Blocks: blocks, Mask: mask[:],
-		Scale: [3]float32{1, 1, 1},
-	}
-	for c := range n.Mean {
-		a.Mean[c], a.Scale[c] = n.Mean[c], 1/n.Std[c]
+		Dst: dst, DstRow: b.c * b.w, Rows: b.h, Blocks: b.planes.stride / vector.Block, Mask: vector.Mask(b.w),
+		Mean: n.mean, Scale: n.scale,
 	}
 	if b.c == 1 {
 		b.tier.Write1(&a)

@@ -36,7 +36,7 @@ type Norm struct{ Mean, Std []float32 }
 type Views struct {
 	steps []step
 	shape model.Shape
-	norm  Norm
+	norm  normal
 	kept  kept
 	tier  vector.Tier
 	spare sync.Pool // of *bench
@@ -58,7 +58,7 @@ func NewViews(steps []model.View, shape model.Shape, norm Norm) (*Views, error) 
 	if n := len(norm.Mean); n != len(norm.Std) || n != 0 && n != shape.C {
 		return nil, fmt.Errorf("normalise has %d means and %d deviations for %d channels", n, len(norm.Std), shape.C)
 	}
-	v := &Views{shape: shape, norm: norm, tier: vector.Best()}
+	v := &Views{shape: shape, norm: newNormal(norm), tier: vector.Best()}
 	v.kept.rows.m, v.kept.columns.m = shape.H, shape.W
 	v.spare.New = func() any { return &bench{kept: &v.kept} }
 	count := map[string]int{}

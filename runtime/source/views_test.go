@@ -299,7 +299,7 @@ func onBench(pix []float32) *bench {
 // values are the values of a bench, the channels of a pixel side by side.
 func values(b *bench) []float32 {
 	dst := make([]float32, b.h*b.w*b.c)
-	b.write(dst, Norm{})
+	b.write(dst, newNormal(Norm{}))
 	return dst
 }
 

@@ -24,6 +24,16 @@ const Block = 16
 // Blocks is the number of blocks that hold n elements.
 func Blocks(n int) int { return (n + Block - 1) / Block }
 
+// ends holds the masks of all lengths.
+var ends = [2 * Block]int32{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1}
+
+// Mask says which elements of the last block of n exist: -1, else 0. It is to be
+// read only.
+func Mask(n int) []int32 {
+	from := Blocks(n)*Block - n
+	return ends[from : from+Block : from+Block]
+}
+
 // Room is how many elements beyond the last row of a plane may be read.
 const Room = 64
 

@@ -77,6 +77,18 @@ func TestTiers(t *testing.T) {
 	}
 }
 
+func TestMask(t *testing.T) {
+	for n := 1; n < 50; n++ {
+		mask := Mask(n)
+		for i, set := range mask {
+			if len(mask) != Block || set != 0 != (i < n-(Blocks(n)-1)*Block) {
+				t.Errorf("mask of %d elements: %v", n, mask)
+				break
+			}
+		}
+	}
+}
+
 func TestExpand(t *testing.T) {
 	each(t, func(t *testing.T, r draws) {
 		rows, blocks := 1+r.IntN(5), 1+r.IntN(4)
