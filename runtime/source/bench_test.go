@@ -32,8 +32,7 @@ func BenchmarkViews(b *testing.B) {
 		{"28x28x1/flip", grey, 28, with(model.View{Kind: "flip", P: 1})},
 		{"28x28x1/jitter", grey, 28, with(jitter(0.4, 1))},
 		{"28x28x1/blur", grey, 28, with(blur(1))},
-		{"28x28x1/all", grey, 28, with(cropStep(28, 28, 0.3, 1), model.View{Kind: "flip", P: 0.5},
-			model.View{Kind: "jitter", Brightness: 0.4, Contrast: 0.4, P: 0.8})},
+		{"28x28x1/all", grey, 28, fashionViews()},
 		{"32x32x3/none", colour, 32, nil},
 		{"32x32x3/crop", colour, 32, with(cropStep(32, 32, 0.08, 1))},
 		{"32x32x3/flip", colour, 32, with(model.View{Kind: "flip", P: 1})},
@@ -85,11 +84,24 @@ type still struct {
 
 func (d *still) Picture(int) (Picture, error) { return d.p, nil }
 
-// What a loader costs for each picture beside its two views.
+// A loader of one worker, for each picture: first with next to no views, which
+// leaves what the loader itself costs, then with two views of each.
 func BenchmarkLoader(b *testing.B) {
-	d := &still{fake{n: 60_000}, noise(4, 4, 1, 1)}
+	b.Run("bare", func(b *testing.B) { benchLoader(b, noise(4, 4, 1, 1), 4, nil) })
+	b.Run("28x28x1", func(b *testing.B) { benchLoader(b, noise(28, 28, 1, 1), 28, fashionViews()) })
+}
+
+// fashionViews are those of the Fashion-MNIST example.
+func fashionViews() []model.View {
+	return []model.View{
+		cropStep(28, 28, 0.3, 1), {Kind: "flip", P: 0.5},
+		{Kind: "jitter", Brightness: 0.4, Contrast: 0.4, P: 0.8},
+	}
+}
+
+func benchLoader(b *testing.B, p Picture, side int, steps []model.View) {
 	cfg := LoaderConfig{
-		Dataset: d, Shape: model.Shape{H: 4, W: 4, C: 1}, Seed: 7,
+		Dataset: &still{fake{n: 60_000}, p}, Views: steps, Shape: model.Shape{H: side, W: side, C: 1}, Seed: 7,
 		Batch: 128, Microbatch: 128, Epochs: 1 << 30, Workers: 1,
 	}
 	l, err := NewLoader(cfg)

@@ -70,9 +70,9 @@ func gaussian(buf []float32, sigma float64, longest int) []float32 {
 	kernel, sum := resized(buf, radius+1), 0.0
 	weight := func(i int) float64 { return math.Exp(-float64(i*i) / (2 * sigma * sigma)) }
 	for i := range kernel {
-		sum += weight(i)
-		if i > 0 {
-			sum += weight(i)
+		w := weight(i)
+		if sum += w; i > 0 {
+			sum += w
 		}
 	}
 	for i := range kernel {

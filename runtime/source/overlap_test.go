@@ -18,7 +18,7 @@ func BenchmarkOverlap(b *testing.B) {
 	shape := model.Shape{H: 28, W: 28, C: 1}
 	l, err := NewLoader(LoaderConfig{
 		Dataset: &still{fake{n: 60_000}, noise(28, 28, 1, 1)}, Shape: shape, Seed: 7,
-		Views: []model.View{cropStep(28, 28, 0.3, 1), {Kind: "flip", P: 0.5}, {Kind: "jitter", Brightness: 0.4, Contrast: 0.4, P: 0.8}},
+		Views: fashionViews(),
 		Norm:  Norm{Mean: []float32{0.3}, Std: []float32{0.3}},
 		Batch: 128, Microbatch: 128, Epochs: 1 << 30, Workers: 1,
 	})

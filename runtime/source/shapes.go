@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime/rng"
@@ -26,13 +27,17 @@ import (
 // pictures apart most easily.
 //
 // Picture i is of class i modulo the number of classes. The Fingerprint is the
-// settings.
+// settings. Where all pictures fit into keptShapes they are drawn once.
 type shapes struct {
 	seed    uint64
 	n       int
 	shape   model.Shape
 	classes []string
+	drawn   []atomic.Pointer[[]uint8] // by picture; empty where none are kept
 }
+
+// keptShapes is the most memory, in bytes, that drawn pictures take.
+const keptShapes = 64 << 20
 
 const (
 	minShapesSide = 8
@@ -53,6 +58,9 @@ func openShapes(s *model.Source, _ Options) (Dataset, error) {
 	d := &shapes{seed: s.Seed, n: s.N, shape: model.Shape{H: h, W: w, C: 3}}
 	for class := range s.Classes {
 		d.classes = append(d.classes, className(class, s.Classes))
+	}
+	if d.n <= keptShapes/d.shape.Elements() {
+		d.drawn = make([]atomic.Pointer[[]uint8], d.n)
 	}
 	return d, nil
 }
@@ -82,12 +90,24 @@ func (d *shapes) Fingerprint() string {
 const drawing = 1
 
 func (d *shapes) Picture(i int) (Picture, error) {
+	if len(d.drawn) == 0 {
+		return d.draw(i), nil
+	}
+	if pix := d.drawn[i].Load(); pix != nil {
+		return Picture{H: d.shape.H, W: d.shape.W, C: 3, Pix: *pix}, nil
+	}
+	p := d.draw(i)
+	d.drawn[i].Store(&p.Pix)
+	return p, nil
+}
+
+func (d *shapes) draw(i int) Picture {
 	r := rng.New(d.seed, "shapes", uint64(i))
 	s := newScene(&r, d.shape.H, d.shape.W)
 	s.ground(&r)
 	s.clutter(&r)
 	s.figure(&r, d.Label(i), len(d.classes))
-	return s.develop(&r), nil
+	return s.develop(&r)
 }
 
 // scene is a picture being drawn: colours from 0 to 1, not yet rounded.

@@ -35,6 +35,23 @@ func TestShapesAreFunctionsOfSeedAndIndex(t *testing.T) {
 	}
 }
 
+// A picture that is kept is the one that is drawn; too many are not kept.
+func TestShapesAreKeptWhileTheyAreFew(t *testing.T) {
+	few := mustOpen(t, shapesSource(20, 5, 16, 16, 1), "").(*shapes)
+	many := mustOpen(t, shapesSource(keptShapes/(16*16*3)+1, 5, 16, 16, 1), "").(*shapes)
+	for i := range few.Len() {
+		first, _ := few.Picture(i)
+		second, _ := few.Picture(i)
+		fresh, _ := many.Picture(i)
+		if &first.Pix[0] != &second.Pix[0] || !bytes.Equal(first.Pix, fresh.Pix) {
+			t.Errorf("picture %d was drawn twice, or differs", i)
+		}
+	}
+	if len(many.drawn) != 0 {
+		t.Errorf("%d pictures are kept", len(many.drawn))
+	}
+}
+
 // Two seeds, as of train and test, share no picture.
 func TestShapesOfTwoSeedsNeverMeet(t *testing.T) {
 	seen := map[string]bool{}
