@@ -1,19 +1,26 @@
-// Package cpu is the backend that runs on the machine's own processor. This
-// tier is plain Go: it runs everywhere, and is the reference of faster ones.
+// Package cpu is the backend that runs on the machine's own processor, in
+// tiers: assembly for AVX-512 and for AVX2 with FMA, chosen by what the
+// processor has, and plain Go, which runs everywhere and is the reference.
 //
 // In come Calls of the op table on windows into buffers of this backend; out
 // go the results in the windows the Call names, and errors that name the op.
 //
 //	Run --> check --> kernel table --> driver --tiles--> pool of workers
-//	        (shapes,   (op, dtype)     (cuts work       (sleep when idle,
-//	         types,                     by shape)        one scratch each)
-//	         bounds)
+//	        (shapes,   (op, tier,      (cuts work       (sleep when idle,
+//	         types,     dtype)          by shape)        one scratch each)
+//	         bounds)                        |
+//	                                        '--> package vector: inner loops
+//
+// The files by tier: direct*.go are the vector tiers' convolutions, alone and
+// fused with norms, and fast*.go their other kernels; the rest is plain Go or
+// serves both.
 //
 // What always holds:
 //
 //   - Work is cut into tiles by shape alone, and sums that cross tiles are
 //     added in tile order, so results do not depend on the number of workers.
-//   - A kernel is generic over float32 and float64; both run the same code.
+//   - A plain kernel is generic over float32 and float64; both run the same
+//     code. The vector tiers have float32 kernels only.
 //   - Scratch belongs to a worker or to a running Call, grows to the largest
 //     need seen and is used again: nothing is allocated per step but a few
 //     hundred bytes.
