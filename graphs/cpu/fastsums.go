@@ -68,11 +68,25 @@ func fold(to, from []float64) {
 	}
 }
 
-// channelSums writes the sums of each channel of x.
+// channelSums writes the sums of each channel of x, in float64 throughout: a
+// sum of gradients may be much smaller than they are.
 func channelSums(ws *workspace, set *vector.Set, x []float32, sums []float64) {
 	c := len(sums)
-	p := pixelSums{set: set, kernel: set.NormSums, mean: zeroed[float32](ws, slotFactors, c), x: x}
-	both := scratch[float64](ws, slotStats, 2*c)
-	p.sum(ws, both)
-	copy(sums, both)
+	pixels := len(x) / c
+	n := vector.PixelGroup(set.Lanes, c, pixels)
+	mem := scratch[float64](ws, slotGroup, n*c+set.Lanes)
+	t := &ws.norm
+	total := func(from, pixels, c int) {
+		*t = vector.NormTile{Rows: 1, Pixels: pixels, Channels: c, X: first(x[from:]), Sum: first(mem)}
+		t.Run(set.NormTotals, set.Lanes)
+		fold(sums, mem[:c])
+	}
+	clear(sums)
+	whole := pixels / n
+	if whole > 0 {
+		total(0, whole, n*c)
+	}
+	if rest := pixels - whole*n; rest > 0 {
+		total(whole*n*c, rest, c)
+	}
 }

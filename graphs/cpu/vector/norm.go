@@ -11,6 +11,7 @@ import "unsafe"
 // Mean, Gain, Shift, Slope, Sum and Product are vectors of Channels elements.
 //
 //	NormSums              Sum = sum of x-Mean, Product = sum of (x-Mean)^2
+//	NormTotals            Sum = sum of x, in float64 and with room for whole vectors
 //	NormApply...          y = act((x-Mean)*Gain + Shift (+ residual))
 //	NormGradSums...       Sum = sum of g, Product = sum of g*(x-Mean)
 //	NormGradApply...      dx = g*Gain - Shift - (x-Mean)*Slope (, dresidual = g)

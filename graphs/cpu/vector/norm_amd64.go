@@ -27,6 +27,11 @@ func normApplyResidualReLUAVX512(p *byte)
 //go:noescape
 func normSumsAVX512(p *byte)
 
+// normTotalsAVX512 sums channels in float64. p is a *NormTile.
+//
+//go:noescape
+func normTotalsAVX512(p *byte)
+
 // normGradSumsAVX512 sums gradients and their products. p is a *NormTile.
 //
 //go:noescape
@@ -81,6 +86,11 @@ func normApplyResidualReLUAVX2(p *byte)
 //
 //go:noescape
 func normSumsAVX2(p *byte)
+
+// normTotalsAVX2 sums channels in float64. p is a *NormTile.
+//
+//go:noescape
+func normTotalsAVX2(p *byte)
 
 // normGradSumsAVX2 sums gradients and their products. p is a *NormTile.
 //

@@ -420,16 +420,16 @@ next:
 // Requires: AVX, AVX512F
 TEXT ·normSumsAVX512(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX
-	MOVQ 168(AX), SI
-	XORQ CX, CX
+	MOVQ 168(AX), DI
+	XORQ DX, DX
 	JMP  quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z8
-	VMOVUPS 64(DX)(CX*1), Z9
-	VMOVUPS 128(DX)(CX*1), Z10
-	VMOVUPS 192(DX)(CX*1), Z11
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(DX*1), Z8
+	VMOVUPS 64(CX)(DX*1), Z9
+	VMOVUPS 128(CX)(DX*1), Z10
+	VMOVUPS 192(CX)(DX*1), Z11
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z1, Z1, Z1
@@ -438,117 +438,255 @@ quad:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z3, Z3, Z3
 	VPXORD  Z7, Z7, Z7
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    DX, CX
+	MOVQ    (AX), BX
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 quadPixel:
-	VMOVUPS     (DI), Z12
+	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
 	VFMADD231PS Z12, Z12, Z4
-	VMOVUPS     64(DI), Z12
+	VMOVUPS     64(CX), Z12
 	VSUBPS      Z9, Z12, Z12
 	VADDPS      Z12, Z1, Z1
 	VFMADD231PS Z12, Z12, Z5
-	VMOVUPS     128(DI), Z12
+	VMOVUPS     128(CX), Z12
 	VSUBPS      Z10, Z12, Z12
 	VADDPS      Z12, Z2, Z2
 	VFMADD231PS Z12, Z12, Z6
-	VMOVUPS     192(DI), Z12
+	VMOVUPS     192(CX), Z12
 	VSUBPS      Z11, Z12, Z12
 	VADDPS      Z12, Z3, Z3
 	VFMADD231PS Z12, Z12, Z7
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z0, (DX)(CX*1)
-	VMOVUPS     Z1, 64(DX)(CX*1)
-	VMOVUPS     Z2, 128(DX)(CX*1)
-	VMOVUPS     Z3, 192(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z4, (DX)(CX*1)
-	VMOVUPS     Z5, 64(DX)(CX*1)
-	VMOVUPS     Z6, 128(DX)(CX*1)
-	VMOVUPS     Z7, 192(DX)(CX*1)
-	ADDQ        $0x00000100, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z0, (CX)(DX*1)
+	VMOVUPS     Z1, 64(CX)(DX*1)
+	VMOVUPS     Z2, 128(CX)(DX*1)
+	VMOVUPS     Z3, 192(CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z4, (CX)(DX*1)
+	VMOVUPS     Z5, 64(CX)(DX*1)
+	VMOVUPS     Z6, 128(CX)(DX*1)
+	VMOVUPS     Z7, 192(CX)(DX*1)
+	ADDQ        $0x00000100, DX
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ DX, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z0
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(DX*1), Z0
 	VPXORD  Z13, Z13, Z13
 	VPXORD  Z14, Z14, Z14
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    DX, CX
+	MOVQ    (AX), BX
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 wholePixel:
-	VMOVUPS     (DI), Z1
+	VMOVUPS     (CX), Z1
 	VSUBPS      Z0, Z1, Z1
 	VADDPS      Z1, Z13, Z13
 	VFMADD231PS Z1, Z1, Z14
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z13, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z14, (DX)(CX*1)
-	ADDQ        $0x00000040, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z13, (CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z14, (CX)(DX*1)
+	ADDQ        $0x00000040, DX
 
 wholeTest:
-	CMPQ      CX, 192(AX)
+	CMPQ      DX, 192(AX)
 	JLT       whole
 	CMPQ      200(AX), $0x00
 	JE        done
 	KMOVW     208(AX), K1
-	MOVQ      120(AX), DX
-	VMOVUPS.Z (DX)(CX*1), K1, Z0
+	MOVQ      120(AX), CX
+	VMOVUPS.Z (CX)(DX*1), K1, Z0
 	VPXORD    Z15, Z15, Z15
 	VPXORD    Z16, Z16, Z16
-	MOVQ      24(AX), DI
-	ADDQ      CX, DI
-	MOVQ      (AX), DX
+	MOVQ      24(AX), CX
+	ADDQ      DX, CX
+	MOVQ      (AX), BX
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 tailPixel:
-	VMOVUPS.Z   (DI), K1, Z1
+	VMOVUPS.Z   (CX), K1, Z1
 	VSUBPS      Z0, Z1, Z1
 	VADDPS      Z1, Z15, Z15
 	VFMADD231PS Z1, Z1, Z16
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z15, K1, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z16, K1, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMOVUPS     Z15, K1, (CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z16, K1, (CX)(DX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func normTotalsAVX512(p *byte)
+// Requires: AVX, AVX512F
+TEXT ·normTotalsAVX512(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	MOVQ 168(AX), DI
+	XORQ DX, DX
+	JMP  quadTest
+
+quad:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVQ   24(AX), CX
+	ADDQ   DX, CX
+	MOVQ   (AX), BX
+
+quadRow:
+	MOVQ 8(AX), SI
+
+quadPixel:
+	VMOVUPS       (CX), Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z0, Z0
+	VADDPD        Z9, Z1, Z1
+	VMOVUPS       64(CX), Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z2, Z2
+	VADDPD        Z9, Z3, Z3
+	VMOVUPS       128(CX), Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z4, Z4
+	VADDPD        Z9, Z5, Z5
+	VMOVUPS       192(CX), Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VCVTPS2PD     Y9, Z9
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z6, Z6
+	VADDPD        Z9, Z7, Z7
+	ADDQ          DI, CX
+	DECQ          SI
+	JNZ           quadPixel
+	ADDQ          32(AX), CX
+	SUBQ          176(AX), CX
+	DECQ          BX
+	JNZ           quadRow
+	MOVQ          152(AX), CX
+	VMOVUPD       Z0, (CX)(DX*2)
+	VMOVUPD       Z1, 64(CX)(DX*2)
+	VMOVUPD       Z2, 128(CX)(DX*2)
+	VMOVUPD       Z3, 192(CX)(DX*2)
+	VMOVUPD       Z4, 256(CX)(DX*2)
+	VMOVUPD       Z5, 320(CX)(DX*2)
+	VMOVUPD       Z6, 384(CX)(DX*2)
+	VMOVUPD       Z7, 448(CX)(DX*2)
+	ADDQ          $0x00000100, DX
+
+quadTest:
+	CMPQ DX, 184(AX)
+	JLT  quad
+	JMP  wholeTest
+
+whole:
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	MOVQ   24(AX), CX
+	ADDQ   DX, CX
+	MOVQ   (AX), BX
+
+wholeRow:
+	MOVQ 8(AX), SI
+
+wholePixel:
+	VMOVUPS       (CX), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        Z0, Z10, Z10
+	VADDPD        Z1, Z11, Z11
+	ADDQ          DI, CX
+	DECQ          SI
+	JNZ           wholePixel
+	ADDQ          32(AX), CX
+	SUBQ          176(AX), CX
+	DECQ          BX
+	JNZ           wholeRow
+	MOVQ          152(AX), CX
+	VMOVUPD       Z10, (CX)(DX*2)
+	VMOVUPD       Z11, 64(CX)(DX*2)
+	ADDQ          $0x00000040, DX
+
+wholeTest:
+	CMPQ   DX, 192(AX)
+	JLT    whole
+	CMPQ   200(AX), $0x00
+	JE     done
+	KMOVW  208(AX), K1
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	MOVQ   24(AX), CX
+	ADDQ   DX, CX
+	MOVQ   (AX), BX
+
+tailRow:
+	MOVQ 8(AX), SI
+
+tailPixel:
+	VMOVUPS.Z     (CX), K1, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        Z0, Z12, Z12
+	VADDPD        Z1, Z13, Z13
+	ADDQ          DI, CX
+	DECQ          SI
+	JNZ           tailPixel
+	ADDQ          32(AX), CX
+	SUBQ          176(AX), CX
+	DECQ          BX
+	JNZ           tailRow
+	MOVQ          152(AX), CX
+	VMOVUPD       Z12, (CX)(DX*2)
+	VMOVUPD       Z13, 64(CX)(DX*2)
 
 done:
 	VZEROUPPER
@@ -558,16 +696,16 @@ done:
 // Requires: AVX, AVX512F
 TEXT ·normGradSumsAVX512(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX
-	MOVQ 168(AX), SI
-	XORQ CX, CX
+	MOVQ 168(AX), R8
+	XORQ BX, BX
 	JMP  quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z8
-	VMOVUPS 64(DX)(CX*1), Z9
-	VMOVUPS 128(DX)(CX*1), Z10
-	VMOVUPS 192(DX)(CX*1), Z11
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(BX*1), Z8
+	VMOVUPS 64(CX)(BX*1), Z9
+	VMOVUPS 128(CX)(BX*1), Z10
+	VMOVUPS 192(CX)(BX*1), Z11
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z1, Z1, Z1
@@ -576,138 +714,138 @@ quad:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z3, Z3, Z3
 	VPXORD  Z7, Z7, Z7
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    BX, CX
+	MOVQ    72(AX), DX
+	ADDQ    BX, DX
+	MOVQ    (AX), SI
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 quadPixel:
-	VMOVUPS     (R8), Z12
-	VMOVUPS     (DI), Z13
+	VMOVUPS     (DX), Z12
+	VMOVUPS     (CX), Z13
 	VSUBPS      Z8, Z13, Z13
 	VADDPS      Z12, Z0, Z0
 	VFMADD231PS Z12, Z13, Z4
-	VMOVUPS     64(R8), Z12
-	VMOVUPS     64(DI), Z13
+	VMOVUPS     64(DX), Z12
+	VMOVUPS     64(CX), Z13
 	VSUBPS      Z9, Z13, Z13
 	VADDPS      Z12, Z1, Z1
 	VFMADD231PS Z12, Z13, Z5
-	VMOVUPS     128(R8), Z12
-	VMOVUPS     128(DI), Z13
+	VMOVUPS     128(DX), Z12
+	VMOVUPS     128(CX), Z13
 	VSUBPS      Z10, Z13, Z13
 	VADDPS      Z12, Z2, Z2
 	VFMADD231PS Z12, Z13, Z6
-	VMOVUPS     192(R8), Z12
-	VMOVUPS     192(DI), Z13
+	VMOVUPS     192(DX), Z12
+	VMOVUPS     192(CX), Z13
 	VSUBPS      Z11, Z13, Z13
 	VADDPS      Z12, Z3, Z3
 	VFMADD231PS Z12, Z13, Z7
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z0, (DX)(CX*1)
-	VMOVUPS     Z1, 64(DX)(CX*1)
-	VMOVUPS     Z2, 128(DX)(CX*1)
-	VMOVUPS     Z3, 192(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z4, (DX)(CX*1)
-	VMOVUPS     Z5, 64(DX)(CX*1)
-	VMOVUPS     Z6, 128(DX)(CX*1)
-	VMOVUPS     Z7, 192(DX)(CX*1)
-	ADDQ        $0x00000100, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z0, (CX)(BX*1)
+	VMOVUPS     Z1, 64(CX)(BX*1)
+	VMOVUPS     Z2, 128(CX)(BX*1)
+	VMOVUPS     Z3, 192(CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z4, (CX)(BX*1)
+	VMOVUPS     Z5, 64(CX)(BX*1)
+	VMOVUPS     Z6, 128(CX)(BX*1)
+	VMOVUPS     Z7, 192(CX)(BX*1)
+	ADDQ        $0x00000100, BX
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ BX, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z0
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(BX*1), Z0
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    BX, CX
+	MOVQ    72(AX), DX
+	ADDQ    BX, DX
+	MOVQ    (AX), SI
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 wholePixel:
-	VMOVUPS     (R8), Z1
-	VMOVUPS     (DI), Z2
+	VMOVUPS     (DX), Z1
+	VMOVUPS     (CX), Z2
 	VSUBPS      Z0, Z2, Z2
 	VADDPS      Z1, Z14, Z14
 	VFMADD231PS Z1, Z2, Z15
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z14, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z15, (DX)(CX*1)
-	ADDQ        $0x00000040, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z14, (CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z15, (CX)(BX*1)
+	ADDQ        $0x00000040, BX
 
 wholeTest:
-	CMPQ      CX, 192(AX)
+	CMPQ      BX, 192(AX)
 	JLT       whole
 	CMPQ      200(AX), $0x00
 	JE        done
 	KMOVW     208(AX), K1
-	MOVQ      120(AX), DX
-	VMOVUPS.Z (DX)(CX*1), K1, Z0
+	MOVQ      120(AX), CX
+	VMOVUPS.Z (CX)(BX*1), K1, Z0
 	VPXORD    Z16, Z16, Z16
 	VPXORD    Z17, Z17, Z17
-	MOVQ      24(AX), DI
-	ADDQ      CX, DI
-	MOVQ      72(AX), R8
-	ADDQ      CX, R8
-	MOVQ      (AX), DX
+	MOVQ      24(AX), CX
+	ADDQ      BX, CX
+	MOVQ      72(AX), DX
+	ADDQ      BX, DX
+	MOVQ      (AX), SI
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 tailPixel:
-	VMOVUPS.Z   (R8), K1, Z1
-	VMOVUPS.Z   (DI), K1, Z2
+	VMOVUPS.Z   (DX), K1, Z1
+	VMOVUPS.Z   (CX), K1, Z2
 	VSUBPS      Z0, Z2, Z2
 	VADDPS      Z1, Z16, Z16
 	VFMADD231PS Z1, Z2, Z17
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z16, K1, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z17, K1, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMOVUPS     Z16, K1, (CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z17, K1, (CX)(BX*1)
 
 done:
 	VZEROUPPER
@@ -958,16 +1096,16 @@ next:
 TEXT ·normGradSumsReLUAVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
 	VPXORD Z0, Z0, Z0
-	MOVQ   168(AX), SI
-	XORQ   CX, CX
+	MOVQ   168(AX), R9
+	XORQ   SI, SI
 	JMP    quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z9
-	VMOVUPS 64(DX)(CX*1), Z10
-	VMOVUPS 128(DX)(CX*1), Z11
-	VMOVUPS 192(DX)(CX*1), Z12
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(SI*1), Z9
+	VMOVUPS 64(CX)(SI*1), Z10
+	VMOVUPS 128(CX)(SI*1), Z11
+	VMOVUPS 192(CX)(SI*1), Z12
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z2, Z2, Z2
@@ -976,171 +1114,171 @@ quad:
 	VPXORD  Z7, Z7, Z7
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z8, Z8, Z8
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    40(AX), R9
-	ADDQ    CX, R9
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    SI, CX
+	MOVQ    72(AX), DX
+	ADDQ    SI, DX
+	MOVQ    40(AX), BX
+	ADDQ    SI, BX
+	MOVQ    (AX), DI
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 quadPixel:
-	VMOVUPS     (R8), Z13
-	VMOVUPS     (R9), Z14
+	VMOVUPS     (DX), Z13
+	VMOVUPS     (BX), Z14
 	VCMPPS      $0x1e, Z0, Z14, K1
 	VMOVAPS.Z   Z13, K1, Z13
-	VMOVUPS     (DI), Z14
+	VMOVUPS     (CX), Z14
 	VSUBPS      Z9, Z14, Z14
 	VADDPS      Z13, Z1, Z1
 	VFMADD231PS Z13, Z14, Z5
-	VMOVUPS     64(R8), Z13
-	VMOVUPS     64(R9), Z14
+	VMOVUPS     64(DX), Z13
+	VMOVUPS     64(BX), Z14
 	VCMPPS      $0x1e, Z0, Z14, K1
 	VMOVAPS.Z   Z13, K1, Z13
-	VMOVUPS     64(DI), Z14
+	VMOVUPS     64(CX), Z14
 	VSUBPS      Z10, Z14, Z14
 	VADDPS      Z13, Z2, Z2
 	VFMADD231PS Z13, Z14, Z6
-	VMOVUPS     128(R8), Z13
-	VMOVUPS     128(R9), Z14
+	VMOVUPS     128(DX), Z13
+	VMOVUPS     128(BX), Z14
 	VCMPPS      $0x1e, Z0, Z14, K1
 	VMOVAPS.Z   Z13, K1, Z13
-	VMOVUPS     128(DI), Z14
+	VMOVUPS     128(CX), Z14
 	VSUBPS      Z11, Z14, Z14
 	VADDPS      Z13, Z3, Z3
 	VFMADD231PS Z13, Z14, Z7
-	VMOVUPS     192(R8), Z13
-	VMOVUPS     192(R9), Z14
+	VMOVUPS     192(DX), Z13
+	VMOVUPS     192(BX), Z14
 	VCMPPS      $0x1e, Z0, Z14, K1
 	VMOVAPS.Z   Z13, K1, Z13
-	VMOVUPS     192(DI), Z14
+	VMOVUPS     192(CX), Z14
 	VSUBPS      Z12, Z14, Z14
 	VADDPS      Z13, Z4, Z4
 	VFMADD231PS Z13, Z14, Z8
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z1, (DX)(CX*1)
-	VMOVUPS     Z2, 64(DX)(CX*1)
-	VMOVUPS     Z3, 128(DX)(CX*1)
-	VMOVUPS     Z4, 192(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z5, (DX)(CX*1)
-	VMOVUPS     Z6, 64(DX)(CX*1)
-	VMOVUPS     Z7, 128(DX)(CX*1)
-	VMOVUPS     Z8, 192(DX)(CX*1)
-	ADDQ        $0x00000100, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z1, (CX)(SI*1)
+	VMOVUPS     Z2, 64(CX)(SI*1)
+	VMOVUPS     Z3, 128(CX)(SI*1)
+	VMOVUPS     Z4, 192(CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z5, (CX)(SI*1)
+	VMOVUPS     Z6, 64(CX)(SI*1)
+	VMOVUPS     Z7, 128(CX)(SI*1)
+	VMOVUPS     Z8, 192(CX)(SI*1)
+	ADDQ        $0x00000100, SI
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ SI, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Z1
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(SI*1), Z1
 	VPXORD  Z15, Z15, Z15
 	VPXORD  Z16, Z16, Z16
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    40(AX), R9
-	ADDQ    CX, R9
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    SI, CX
+	MOVQ    72(AX), DX
+	ADDQ    SI, DX
+	MOVQ    40(AX), BX
+	ADDQ    SI, BX
+	MOVQ    (AX), DI
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 wholePixel:
-	VMOVUPS     (R8), Z2
-	VMOVUPS     (R9), Z3
+	VMOVUPS     (DX), Z2
+	VMOVUPS     (BX), Z3
 	VCMPPS      $0x1e, Z0, Z3, K1
 	VMOVAPS.Z   Z2, K1, Z2
-	VMOVUPS     (DI), Z3
+	VMOVUPS     (CX), Z3
 	VSUBPS      Z1, Z3, Z3
 	VADDPS      Z2, Z15, Z15
 	VFMADD231PS Z2, Z3, Z16
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z15, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z16, (DX)(CX*1)
-	ADDQ        $0x00000040, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Z15, (CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z16, (CX)(SI*1)
+	ADDQ        $0x00000040, SI
 
 wholeTest:
-	CMPQ      CX, 192(AX)
+	CMPQ      SI, 192(AX)
 	JLT       whole
 	CMPQ      200(AX), $0x00
 	JE        done
 	KMOVW     208(AX), K1
-	MOVQ      120(AX), DX
-	VMOVUPS.Z (DX)(CX*1), K1, Z1
+	MOVQ      120(AX), CX
+	VMOVUPS.Z (CX)(SI*1), K1, Z1
 	VPXORD    Z17, Z17, Z17
 	VPXORD    Z18, Z18, Z18
-	MOVQ      24(AX), DI
-	ADDQ      CX, DI
-	MOVQ      72(AX), R8
-	ADDQ      CX, R8
-	MOVQ      40(AX), R9
-	ADDQ      CX, R9
-	MOVQ      (AX), DX
+	MOVQ      24(AX), CX
+	ADDQ      SI, CX
+	MOVQ      72(AX), DX
+	ADDQ      SI, DX
+	MOVQ      40(AX), BX
+	ADDQ      SI, BX
+	MOVQ      (AX), DI
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 tailPixel:
-	VMOVUPS.Z   (R8), K1, Z2
-	VMOVUPS.Z   (R9), K1, Z3
+	VMOVUPS.Z   (DX), K1, Z2
+	VMOVUPS.Z   (BX), K1, Z3
 	VCMPPS      $0x1e, Z0, Z3, K2
 	VMOVAPS.Z   Z2, K2, Z2
-	VMOVUPS.Z   (DI), K1, Z3
+	VMOVUPS.Z   (CX), K1, Z3
 	VSUBPS      Z1, Z3, Z3
 	VADDPS      Z2, Z17, Z17
 	VFMADD231PS Z2, Z3, Z18
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Z17, K1, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Z18, K1, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMOVUPS     Z17, K1, (CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Z18, K1, (CX)(SI*1)
 
 done:
 	VZEROUPPER
@@ -1850,16 +1988,16 @@ next:
 // Requires: AVX, FMA3
 TEXT ·normSumsAVX2(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX
-	MOVQ 168(AX), SI
-	XORQ CX, CX
+	MOVQ 168(AX), DI
+	XORQ DX, DX
 	JMP  quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y8
-	VMOVUPS 32(DX)(CX*1), Y9
-	VMOVUPS 64(DX)(CX*1), Y10
-	VMOVUPS 96(DX)(CX*1), Y11
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(DX*1), Y8
+	VMOVUPS 32(CX)(DX*1), Y9
+	VMOVUPS 64(CX)(DX*1), Y10
+	VMOVUPS 96(CX)(DX*1), Y11
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y1, Y1, Y1
@@ -1868,117 +2006,255 @@ quad:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y7, Y7, Y7
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    DX, CX
+	MOVQ    (AX), BX
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 quadPixel:
-	VMOVUPS     (DI), Y12
+	VMOVUPS     (CX), Y12
 	VSUBPS      Y8, Y12, Y12
 	VADDPS      Y12, Y0, Y0
 	VFMADD231PS Y12, Y12, Y4
-	VMOVUPS     32(DI), Y12
+	VMOVUPS     32(CX), Y12
 	VSUBPS      Y9, Y12, Y12
 	VADDPS      Y12, Y1, Y1
 	VFMADD231PS Y12, Y12, Y5
-	VMOVUPS     64(DI), Y12
+	VMOVUPS     64(CX), Y12
 	VSUBPS      Y10, Y12, Y12
 	VADDPS      Y12, Y2, Y2
 	VFMADD231PS Y12, Y12, Y6
-	VMOVUPS     96(DI), Y12
+	VMOVUPS     96(CX), Y12
 	VSUBPS      Y11, Y12, Y12
 	VADDPS      Y12, Y3, Y3
 	VFMADD231PS Y12, Y12, Y7
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y0, (DX)(CX*1)
-	VMOVUPS     Y1, 32(DX)(CX*1)
-	VMOVUPS     Y2, 64(DX)(CX*1)
-	VMOVUPS     Y3, 96(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y4, (DX)(CX*1)
-	VMOVUPS     Y5, 32(DX)(CX*1)
-	VMOVUPS     Y6, 64(DX)(CX*1)
-	VMOVUPS     Y7, 96(DX)(CX*1)
-	ADDQ        $0x00000080, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y0, (CX)(DX*1)
+	VMOVUPS     Y1, 32(CX)(DX*1)
+	VMOVUPS     Y2, 64(CX)(DX*1)
+	VMOVUPS     Y3, 96(CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y4, (CX)(DX*1)
+	VMOVUPS     Y5, 32(CX)(DX*1)
+	VMOVUPS     Y6, 64(CX)(DX*1)
+	VMOVUPS     Y7, 96(CX)(DX*1)
+	ADDQ        $0x00000080, DX
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ DX, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y2
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(DX*1), Y2
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    DX, CX
+	MOVQ    (AX), BX
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 wholePixel:
-	VMOVUPS     (DI), Y3
+	VMOVUPS     (CX), Y3
 	VSUBPS      Y2, Y3, Y3
 	VADDPS      Y3, Y0, Y0
 	VFMADD231PS Y3, Y3, Y1
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y0, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y1, (DX)(CX*1)
-	ADDQ        $0x00000020, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y0, (CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y1, (CX)(DX*1)
+	ADDQ        $0x00000020, DX
 
 wholeTest:
-	CMPQ       CX, 192(AX)
+	CMPQ       DX, 192(AX)
 	JLT        whole
 	CMPQ       200(AX), $0x00
 	JE         done
 	VMOVUPS    216(AX), Y0
-	MOVQ       120(AX), DX
-	VMASKMOVPS (DX)(CX*1), Y0, Y3
+	MOVQ       120(AX), CX
+	VMASKMOVPS (CX)(DX*1), Y0, Y3
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
-	MOVQ       24(AX), DI
-	ADDQ       CX, DI
-	MOVQ       (AX), DX
+	MOVQ       24(AX), CX
+	ADDQ       DX, CX
+	MOVQ       (AX), BX
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), SI
 
 tailPixel:
-	VMASKMOVPS  (DI), Y0, Y4
+	VMASKMOVPS  (CX), Y0, Y4
 	VSUBPS      Y3, Y4, Y4
 	VADDPS      Y4, Y1, Y1
 	VFMADD231PS Y4, Y4, Y2
-	ADDQ        SI, DI
-	DECQ        BX
+	ADDQ        DI, CX
+	DECQ        SI
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	DECQ        BX
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMASKMOVPS  Y1, Y0, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMASKMOVPS  Y2, Y0, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMASKMOVPS  Y1, Y0, (CX)(DX*1)
+	MOVQ        160(AX), CX
+	VMASKMOVPS  Y2, Y0, (CX)(DX*1)
+
+done:
+	VZEROUPPER
+	RET
+
+// func normTotalsAVX2(p *byte)
+// Requires: AVX
+TEXT ·normTotalsAVX2(SB), NOSPLIT, $0-8
+	MOVQ p+0(FP), AX
+	MOVQ 168(AX), DI
+	XORQ DX, DX
+	JMP  quadTest
+
+quad:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   24(AX), CX
+	ADDQ   DX, CX
+	MOVQ   (AX), BX
+
+quadRow:
+	MOVQ 8(AX), SI
+
+quadPixel:
+	VMOVUPS      (CX), Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VCVTPS2PD    X9, Y9
+	VCVTPS2PD    X8, Y8
+	VADDPD       Y8, Y0, Y0
+	VADDPD       Y9, Y1, Y1
+	VMOVUPS      32(CX), Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VCVTPS2PD    X9, Y9
+	VCVTPS2PD    X8, Y8
+	VADDPD       Y8, Y2, Y2
+	VADDPD       Y9, Y3, Y3
+	VMOVUPS      64(CX), Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VCVTPS2PD    X9, Y9
+	VCVTPS2PD    X8, Y8
+	VADDPD       Y8, Y4, Y4
+	VADDPD       Y9, Y5, Y5
+	VMOVUPS      96(CX), Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VCVTPS2PD    X9, Y9
+	VCVTPS2PD    X8, Y8
+	VADDPD       Y8, Y6, Y6
+	VADDPD       Y9, Y7, Y7
+	ADDQ         DI, CX
+	DECQ         SI
+	JNZ          quadPixel
+	ADDQ         32(AX), CX
+	SUBQ         176(AX), CX
+	DECQ         BX
+	JNZ          quadRow
+	MOVQ         152(AX), CX
+	VMOVUPD      Y0, (CX)(DX*2)
+	VMOVUPD      Y1, 32(CX)(DX*2)
+	VMOVUPD      Y2, 64(CX)(DX*2)
+	VMOVUPD      Y3, 96(CX)(DX*2)
+	VMOVUPD      Y4, 128(CX)(DX*2)
+	VMOVUPD      Y5, 160(CX)(DX*2)
+	VMOVUPD      Y6, 192(CX)(DX*2)
+	VMOVUPD      Y7, 224(CX)(DX*2)
+	ADDQ         $0x00000080, DX
+
+quadTest:
+	CMPQ DX, 184(AX)
+	JLT  quad
+	JMP  wholeTest
+
+whole:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   24(AX), CX
+	ADDQ   DX, CX
+	MOVQ   (AX), BX
+
+wholeRow:
+	MOVQ 8(AX), SI
+
+wholePixel:
+	VMOVUPS      (CX), Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VCVTPS2PD    X3, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y0, Y0
+	VADDPD       Y3, Y1, Y1
+	ADDQ         DI, CX
+	DECQ         SI
+	JNZ          wholePixel
+	ADDQ         32(AX), CX
+	SUBQ         176(AX), CX
+	DECQ         BX
+	JNZ          wholeRow
+	MOVQ         152(AX), CX
+	VMOVUPD      Y0, (CX)(DX*2)
+	VMOVUPD      Y1, 32(CX)(DX*2)
+	ADDQ         $0x00000020, DX
+
+wholeTest:
+	CMPQ    DX, 192(AX)
+	JLT     whole
+	CMPQ    200(AX), $0x00
+	JE      done
+	VMOVUPS 216(AX), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    24(AX), CX
+	ADDQ    DX, CX
+	MOVQ    (AX), BX
+
+tailRow:
+	MOVQ 8(AX), SI
+
+tailPixel:
+	VMASKMOVPS   (CX), Y0, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y3, Y1, Y1
+	VADDPD       Y4, Y2, Y2
+	ADDQ         DI, CX
+	DECQ         SI
+	JNZ          tailPixel
+	ADDQ         32(AX), CX
+	SUBQ         176(AX), CX
+	DECQ         BX
+	JNZ          tailRow
+	MOVQ         152(AX), CX
+	VMOVUPD      Y1, (CX)(DX*2)
+	VMOVUPD      Y2, 32(CX)(DX*2)
 
 done:
 	VZEROUPPER
@@ -1988,16 +2264,16 @@ done:
 // Requires: AVX, FMA3
 TEXT ·normGradSumsAVX2(SB), NOSPLIT, $0-8
 	MOVQ p+0(FP), AX
-	MOVQ 168(AX), SI
-	XORQ CX, CX
+	MOVQ 168(AX), R8
+	XORQ BX, BX
 	JMP  quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y8
-	VMOVUPS 32(DX)(CX*1), Y9
-	VMOVUPS 64(DX)(CX*1), Y10
-	VMOVUPS 96(DX)(CX*1), Y11
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(BX*1), Y8
+	VMOVUPS 32(CX)(BX*1), Y9
+	VMOVUPS 64(CX)(BX*1), Y10
+	VMOVUPS 96(CX)(BX*1), Y11
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y1, Y1, Y1
@@ -2006,138 +2282,138 @@ quad:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y7, Y7, Y7
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    BX, CX
+	MOVQ    72(AX), DX
+	ADDQ    BX, DX
+	MOVQ    (AX), SI
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 quadPixel:
-	VMOVUPS     (R8), Y12
-	VMOVUPS     (DI), Y13
+	VMOVUPS     (DX), Y12
+	VMOVUPS     (CX), Y13
 	VSUBPS      Y8, Y13, Y13
 	VADDPS      Y12, Y0, Y0
 	VFMADD231PS Y12, Y13, Y4
-	VMOVUPS     32(R8), Y12
-	VMOVUPS     32(DI), Y13
+	VMOVUPS     32(DX), Y12
+	VMOVUPS     32(CX), Y13
 	VSUBPS      Y9, Y13, Y13
 	VADDPS      Y12, Y1, Y1
 	VFMADD231PS Y12, Y13, Y5
-	VMOVUPS     64(R8), Y12
-	VMOVUPS     64(DI), Y13
+	VMOVUPS     64(DX), Y12
+	VMOVUPS     64(CX), Y13
 	VSUBPS      Y10, Y13, Y13
 	VADDPS      Y12, Y2, Y2
 	VFMADD231PS Y12, Y13, Y6
-	VMOVUPS     96(R8), Y12
-	VMOVUPS     96(DI), Y13
+	VMOVUPS     96(DX), Y12
+	VMOVUPS     96(CX), Y13
 	VSUBPS      Y11, Y13, Y13
 	VADDPS      Y12, Y3, Y3
 	VFMADD231PS Y12, Y13, Y7
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y0, (DX)(CX*1)
-	VMOVUPS     Y1, 32(DX)(CX*1)
-	VMOVUPS     Y2, 64(DX)(CX*1)
-	VMOVUPS     Y3, 96(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y4, (DX)(CX*1)
-	VMOVUPS     Y5, 32(DX)(CX*1)
-	VMOVUPS     Y6, 64(DX)(CX*1)
-	VMOVUPS     Y7, 96(DX)(CX*1)
-	ADDQ        $0x00000080, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y0, (CX)(BX*1)
+	VMOVUPS     Y1, 32(CX)(BX*1)
+	VMOVUPS     Y2, 64(CX)(BX*1)
+	VMOVUPS     Y3, 96(CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y4, (CX)(BX*1)
+	VMOVUPS     Y5, 32(CX)(BX*1)
+	VMOVUPS     Y6, 64(CX)(BX*1)
+	VMOVUPS     Y7, 96(CX)(BX*1)
+	ADDQ        $0x00000080, BX
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ BX, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y2
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(BX*1), Y2
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    BX, CX
+	MOVQ    72(AX), DX
+	ADDQ    BX, DX
+	MOVQ    (AX), SI
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 wholePixel:
-	VMOVUPS     (R8), Y3
-	VMOVUPS     (DI), Y4
+	VMOVUPS     (DX), Y3
+	VMOVUPS     (CX), Y4
 	VSUBPS      Y2, Y4, Y4
 	VADDPS      Y3, Y0, Y0
 	VFMADD231PS Y3, Y4, Y1
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y0, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y1, (DX)(CX*1)
-	ADDQ        $0x00000020, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y0, (CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y1, (CX)(BX*1)
+	ADDQ        $0x00000020, BX
 
 wholeTest:
-	CMPQ       CX, 192(AX)
+	CMPQ       BX, 192(AX)
 	JLT        whole
 	CMPQ       200(AX), $0x00
 	JE         done
 	VMOVUPS    216(AX), Y0
-	MOVQ       120(AX), DX
-	VMASKMOVPS (DX)(CX*1), Y0, Y3
+	MOVQ       120(AX), CX
+	VMASKMOVPS (CX)(BX*1), Y0, Y3
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
-	MOVQ       24(AX), DI
-	ADDQ       CX, DI
-	MOVQ       72(AX), R8
-	ADDQ       CX, R8
-	MOVQ       (AX), DX
+	MOVQ       24(AX), CX
+	ADDQ       BX, CX
+	MOVQ       72(AX), DX
+	ADDQ       BX, DX
+	MOVQ       (AX), SI
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), DI
 
 tailPixel:
-	VMASKMOVPS  (R8), Y0, Y4
-	VMASKMOVPS  (DI), Y0, Y5
+	VMASKMOVPS  (DX), Y0, Y4
+	VMASKMOVPS  (CX), Y0, Y5
 	VSUBPS      Y3, Y5, Y5
 	VADDPS      Y4, Y1, Y1
 	VFMADD231PS Y4, Y5, Y2
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	DECQ        BX
+	ADDQ        R8, CX
+	ADDQ        R8, DX
+	DECQ        DI
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	DECQ        SI
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMASKMOVPS  Y1, Y0, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMASKMOVPS  Y2, Y0, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMASKMOVPS  Y1, Y0, (CX)(BX*1)
+	MOVQ        160(AX), CX
+	VMASKMOVPS  Y2, Y0, (CX)(BX*1)
 
 done:
 	VZEROUPPER
@@ -2388,16 +2664,16 @@ next:
 TEXT ·normGradSumsReLUAVX2(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
 	VXORPS Y0, Y0, Y0
-	MOVQ   168(AX), SI
-	XORQ   CX, CX
+	MOVQ   168(AX), R9
+	XORQ   SI, SI
 	JMP    quadTest
 
 quad:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y9
-	VMOVUPS 32(DX)(CX*1), Y10
-	VMOVUPS 64(DX)(CX*1), Y11
-	VMOVUPS 96(DX)(CX*1), Y12
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(SI*1), Y9
+	VMOVUPS 32(CX)(SI*1), Y10
+	VMOVUPS 64(CX)(SI*1), Y11
+	VMOVUPS 96(CX)(SI*1), Y12
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y2, Y2, Y2
@@ -2406,171 +2682,171 @@ quad:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y8, Y8, Y8
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    40(AX), R9
-	ADDQ    CX, R9
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    SI, CX
+	MOVQ    72(AX), DX
+	ADDQ    SI, DX
+	MOVQ    40(AX), BX
+	ADDQ    SI, BX
+	MOVQ    (AX), DI
 
 quadRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 quadPixel:
-	VMOVUPS     (R8), Y13
-	VMOVUPS     (R9), Y14
+	VMOVUPS     (DX), Y13
+	VMOVUPS     (BX), Y14
 	VCMPPS      $0x1e, Y0, Y14, Y14
 	VANDPS      Y14, Y13, Y13
-	VMOVUPS     (DI), Y14
+	VMOVUPS     (CX), Y14
 	VSUBPS      Y9, Y14, Y14
 	VADDPS      Y13, Y1, Y1
 	VFMADD231PS Y13, Y14, Y5
-	VMOVUPS     32(R8), Y13
-	VMOVUPS     32(R9), Y14
+	VMOVUPS     32(DX), Y13
+	VMOVUPS     32(BX), Y14
 	VCMPPS      $0x1e, Y0, Y14, Y14
 	VANDPS      Y14, Y13, Y13
-	VMOVUPS     32(DI), Y14
+	VMOVUPS     32(CX), Y14
 	VSUBPS      Y10, Y14, Y14
 	VADDPS      Y13, Y2, Y2
 	VFMADD231PS Y13, Y14, Y6
-	VMOVUPS     64(R8), Y13
-	VMOVUPS     64(R9), Y14
+	VMOVUPS     64(DX), Y13
+	VMOVUPS     64(BX), Y14
 	VCMPPS      $0x1e, Y0, Y14, Y14
 	VANDPS      Y14, Y13, Y13
-	VMOVUPS     64(DI), Y14
+	VMOVUPS     64(CX), Y14
 	VSUBPS      Y11, Y14, Y14
 	VADDPS      Y13, Y3, Y3
 	VFMADD231PS Y13, Y14, Y7
-	VMOVUPS     96(R8), Y13
-	VMOVUPS     96(R9), Y14
+	VMOVUPS     96(DX), Y13
+	VMOVUPS     96(BX), Y14
 	VCMPPS      $0x1e, Y0, Y14, Y14
 	VANDPS      Y14, Y13, Y13
-	VMOVUPS     96(DI), Y14
+	VMOVUPS     96(CX), Y14
 	VSUBPS      Y12, Y14, Y14
 	VADDPS      Y13, Y4, Y4
 	VFMADD231PS Y13, Y14, Y8
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         quadPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         quadRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y1, (DX)(CX*1)
-	VMOVUPS     Y2, 32(DX)(CX*1)
-	VMOVUPS     Y3, 64(DX)(CX*1)
-	VMOVUPS     Y4, 96(DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y5, (DX)(CX*1)
-	VMOVUPS     Y6, 32(DX)(CX*1)
-	VMOVUPS     Y7, 64(DX)(CX*1)
-	VMOVUPS     Y8, 96(DX)(CX*1)
-	ADDQ        $0x00000080, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y1, (CX)(SI*1)
+	VMOVUPS     Y2, 32(CX)(SI*1)
+	VMOVUPS     Y3, 64(CX)(SI*1)
+	VMOVUPS     Y4, 96(CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y5, (CX)(SI*1)
+	VMOVUPS     Y6, 32(CX)(SI*1)
+	VMOVUPS     Y7, 64(CX)(SI*1)
+	VMOVUPS     Y8, 96(CX)(SI*1)
+	ADDQ        $0x00000080, SI
 
 quadTest:
-	CMPQ CX, 184(AX)
+	CMPQ SI, 184(AX)
 	JLT  quad
 	JMP  wholeTest
 
 whole:
-	MOVQ    120(AX), DX
-	VMOVUPS (DX)(CX*1), Y3
+	MOVQ    120(AX), CX
+	VMOVUPS (CX)(SI*1), Y3
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
-	MOVQ    24(AX), DI
-	ADDQ    CX, DI
-	MOVQ    72(AX), R8
-	ADDQ    CX, R8
-	MOVQ    40(AX), R9
-	ADDQ    CX, R9
-	MOVQ    (AX), DX
+	MOVQ    24(AX), CX
+	ADDQ    SI, CX
+	MOVQ    72(AX), DX
+	ADDQ    SI, DX
+	MOVQ    40(AX), BX
+	ADDQ    SI, BX
+	MOVQ    (AX), DI
 
 wholeRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 wholePixel:
-	VMOVUPS     (R8), Y4
-	VMOVUPS     (R9), Y5
+	VMOVUPS     (DX), Y4
+	VMOVUPS     (BX), Y5
 	VCMPPS      $0x1e, Y0, Y5, Y5
 	VANDPS      Y5, Y4, Y4
-	VMOVUPS     (DI), Y5
+	VMOVUPS     (CX), Y5
 	VSUBPS      Y3, Y5, Y5
 	VADDPS      Y4, Y1, Y1
 	VFMADD231PS Y4, Y5, Y2
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         wholePixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         wholeRow
-	MOVQ        152(AX), DX
-	VMOVUPS     Y1, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMOVUPS     Y2, (DX)(CX*1)
-	ADDQ        $0x00000020, CX
+	MOVQ        152(AX), CX
+	VMOVUPS     Y1, (CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMOVUPS     Y2, (CX)(SI*1)
+	ADDQ        $0x00000020, SI
 
 wholeTest:
-	CMPQ       CX, 192(AX)
+	CMPQ       SI, 192(AX)
 	JLT        whole
 	CMPQ       200(AX), $0x00
 	JE         done
 	VMOVUPS    216(AX), Y1
-	MOVQ       120(AX), DX
-	VMASKMOVPS (DX)(CX*1), Y1, Y4
+	MOVQ       120(AX), CX
+	VMASKMOVPS (CX)(SI*1), Y1, Y4
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
-	MOVQ       24(AX), DI
-	ADDQ       CX, DI
-	MOVQ       72(AX), R8
-	ADDQ       CX, R8
-	MOVQ       40(AX), R9
-	ADDQ       CX, R9
-	MOVQ       (AX), DX
+	MOVQ       24(AX), CX
+	ADDQ       SI, CX
+	MOVQ       72(AX), DX
+	ADDQ       SI, DX
+	MOVQ       40(AX), BX
+	ADDQ       SI, BX
+	MOVQ       (AX), DI
 
 tailRow:
-	MOVQ 8(AX), BX
+	MOVQ 8(AX), R8
 
 tailPixel:
-	VMASKMOVPS  (R8), Y1, Y5
-	VMASKMOVPS  (R9), Y1, Y6
+	VMASKMOVPS  (DX), Y1, Y5
+	VMASKMOVPS  (BX), Y1, Y6
 	VCMPPS      $0x1e, Y0, Y6, Y6
 	VANDPS      Y6, Y5, Y5
-	VMASKMOVPS  (DI), Y1, Y6
+	VMASKMOVPS  (CX), Y1, Y6
 	VSUBPS      Y4, Y6, Y6
 	VADDPS      Y5, Y2, Y2
 	VFMADD231PS Y5, Y6, Y3
-	ADDQ        SI, DI
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	DECQ        BX
+	ADDQ        R9, CX
+	ADDQ        R9, DX
+	ADDQ        R9, BX
+	DECQ        R8
 	JNZ         tailPixel
-	ADDQ        32(AX), DI
-	SUBQ        176(AX), DI
-	ADDQ        80(AX), R8
-	SUBQ        176(AX), R8
-	ADDQ        48(AX), R9
-	SUBQ        176(AX), R9
-	DECQ        DX
+	ADDQ        32(AX), CX
+	SUBQ        176(AX), CX
+	ADDQ        80(AX), DX
+	SUBQ        176(AX), DX
+	ADDQ        48(AX), BX
+	SUBQ        176(AX), BX
+	DECQ        DI
 	JNZ         tailRow
-	MOVQ        152(AX), DX
-	VMASKMOVPS  Y2, Y1, (DX)(CX*1)
-	MOVQ        160(AX), DX
-	VMASKMOVPS  Y3, Y1, (DX)(CX*1)
+	MOVQ        152(AX), CX
+	VMASKMOVPS  Y2, Y1, (CX)(SI*1)
+	MOVQ        160(AX), CX
+	VMASKMOVPS  Y3, Y1, (CX)(SI*1)
 
 done:
 	VZEROUPPER

@@ -3,6 +3,7 @@ package vector
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -408,4 +409,26 @@ func benchNorm(b *testing.B, s *Set, run func(*byte), pixels, channels, operands
 		best = min(best, time.Since(start))
 	}
 	b.ReportMetric(4*float64(operands*pixels*channels)/best.Seconds()/1e9, "GB/s")
+}
+
+// TestTotals sums all numbers of channels, in a window of a map too.
+func TestTotals(t *testing.T) {
+	for _, s := range Sets() {
+		t.Run(s.Name, func(t *testing.T) {
+			c := newNormCase(t)
+			for channels := 1; channels <= 70; channels++ {
+				c.shape(1+channels%3, 1+channels%7, channels, channels%4)
+				want := make([]float64, channels)
+				c.element(func(_, ch int, v func(string) float64) { want[ch] += v("x") })
+				room := (channels + s.Lanes - 1) / s.Lanes * s.Lanes
+				got := make([]float64, room+1)
+				got[room] = 7
+				c.tile.Sum = unsafe.Pointer(&got[0])
+				c.tile.Run(s.NormTotals, s.Lanes)
+				if !slices.Equal(got[:channels], want) || got[room] != 7 {
+					t.Fatalf("%d channels: %v, not %v", channels, got, want)
+				}
+			}
+		})
+	}
 }

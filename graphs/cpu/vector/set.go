@@ -20,7 +20,7 @@ type Set struct {
 	Outer [15][3]func(*byte)
 	// Kernels of normalisation, which take a *NormTile: see there.
 	NormSums, NormApply, NormApplyReLU, NormApplyResidual, NormApplyResidualReLU func(*byte)
-	NormGradSums, NormGradSumsReLU                                               func(*byte)
+	NormTotals, NormGradSums, NormGradSumsReLU                                   func(*byte)
 	NormGradApply, NormGradApplyReLU, NormGradApplyKeep, NormGradApplyReLUKeep   func(*byte)
 	// Stencil are convolutions of every channel alone by the number of outputs
 	// at a time. Slide are those of 8 outputs by the columns of the window, all

@@ -131,6 +131,7 @@ func avx512() *Set {
 	s.Resize = resizeAVX512
 	s.ResizeGrad = resizeGradAVX512
 	s.NormSums = normSumsAVX512
+	s.NormTotals = normTotalsAVX512
 	s.NormApply = normApplyAVX512
 	s.NormApplyReLU = normApplyReLUAVX512
 	s.NormApplyResidual = normApplyResidualAVX512
@@ -247,6 +248,7 @@ func avx2() *Set {
 	s.Resize = resizeAVX2
 	s.ResizeGrad = resizeGradAVX2
 	s.NormSums = normSumsAVX2
+	s.NormTotals = normTotalsAVX2
 	s.NormApply = normApplyAVX2
 	s.NormApplyReLU = normApplyReLUAVX2
 	s.NormApplyResidual = normApplyResidualAVX2

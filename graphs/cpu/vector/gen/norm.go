@@ -45,6 +45,7 @@ func normFamily() {
 			}
 		}
 		normSums(s)
+		normTotals(s)
 		for _, relu := range []bool{false, true} {
 			normGradSums(s, relu)
 			normGradApply(s, relu, false)
@@ -262,49 +263,82 @@ func normGradSums(s isa, relu bool) {
 // channel. The sums of four vectors of channels stay in registers while the
 // pixels pass by, then those of one vector, then of the partial one.
 func sumKernel(s isa, name, doc string, operands []int, relu bool, body func(t step, mean, sum, product reg.VecVirtual)) {
+	b := newSumBlocks(s, name, doc, operands, relu)
+	b.kernel(func(label string, n int, tail bool) {
+		means, sums, products := s.vecs(n), s.vecs(n), s.vecs(n)
+		b.eachVector(normMean, n, tail, func(t step, i int) { means[i] = t.load(normMean) })
+		for i := range n {
+			s.zero(sums[i])
+			s.zero(products[i])
+		}
+		b.block(label, n, tail, func(t step, i int) { body(t, means[i], sums[i], products[i]) })
+		b.eachVector(normSum, n, tail, func(t step, i int) { t.store(sums[i], normSum) })
+		b.eachVector(normProduct, n, tail, func(t step, i int) { t.store(products[i], normProduct) })
+	})
+}
+
+// normTotals writes the kernel of sums in float64: two sums for each vector.
+// They are stored as whole vectors.
+func normTotals(s isa) {
+	b := newSumBlocks(s, "normTotals", "sums channels in float64.", []int{normX}, false)
+	b.kernel(func(label string, n int, tail bool) {
+		sums := s.vecs(2 * n)
+		for i := range sums {
+			s.zero(sums[i])
+		}
+		b.block(label, n, tail, func(t step, i int) {
+			low, high := s.halves(t.load(normX))
+			VADDPD(low, sums[2*i], sums[2*i])
+			VADDPD(high, sums[2*i+1], sums[2*i+1])
+		})
+		MOVQ(field(b.p, normSum), b.out)
+		for i := range sums {
+			VMOVUPD(sums[i], Mem{Base: b.out, Index: b.offset, Scale: 2, Disp: i * s.width()})
+		}
+	})
+}
+
+// sumBlocks writes a kernel that sums channels, block by block.
+type sumBlocks struct {
+	*normKernel
+	operands                        []int
+	offset, rows, pixels, out, step reg.GPVirtual
+}
+
+func newSumBlocks(s isa, name, doc string, operands []int, relu bool) *sumBlocks {
 	k := newNormKernel(s, name, doc, relu)
-	b := sumBlocks{normKernel: k, operands: operands, body: body, offset: GP64(), rows: GP64(), pixels: GP64(), out: GP64(), step: word(k.p, normPixelBytes)}
 	for _, w := range operands {
 		k.at[w] = GP64()
 	}
+	return &sumBlocks{normKernel: k, operands: operands, offset: GP64(), rows: GP64(), pixels: GP64(), out: GP64(), step: word(k.p, normPixelBytes)}
+}
+
+// kernel writes all: block makes the sums of n vectors of channels.
+func (b *sumBlocks) kernel(block func(label string, n int, tail bool)) {
 	XORQ(b.offset, b.offset)
-	b.loop("quad", normQuads, 4)
-	b.loop("whole", normWholes, 1)
-	CMPQ(field(k.p, normTail), Imm(0))
+	b.loop("quad", normQuads, 4, block)
+	b.loop("whole", normWholes, 1, block)
+	CMPQ(field(b.p, normTail), Imm(0))
 	JE(LabelRef("done"))
-	k.mask = s.tailAt(field(k.p, normMask))
-	b.block("tail", 1, true)
+	b.mask = b.s.tailAt(field(b.p, normMask))
+	block("tail", 1, true)
 	Label("done")
 	end()
 }
 
-// sumBlocks writes the blocks of channels of a sumKernel.
-type sumBlocks struct {
-	*normKernel
-	operands                        []int
-	body                            func(t step, mean, sum, product reg.VecVirtual)
-	offset, rows, pixels, out, step reg.GPVirtual
-}
-
 // loop makes blocks of n vectors up to the byte that a word names.
-func (b *sumBlocks) loop(label string, limit, n int) {
+func (b *sumBlocks) loop(label string, limit, n int, block func(label string, n int, tail bool)) {
 	JMP(LabelRef(label + "Test"))
 	Label(label)
-	b.block(label, n, false)
+	block(label, n, false)
 	ADDQ(U32(n*b.s.width()), b.offset)
 	Label(label + "Test")
 	CMPQ(b.offset, field(b.p, limit))
 	JLT(LabelRef(label))
 }
 
-// block makes the sums of n vectors of channels from offset on.
-func (b *sumBlocks) block(label string, n int, tail bool) {
-	means, sums, products := b.s.vecs(n), b.s.vecs(n), b.s.vecs(n)
-	b.eachVector(normMean, n, tail, func(t step, i int) { means[i] = t.load(normMean) })
-	for i := range n {
-		b.s.zero(sums[i])
-		b.s.zero(products[i])
-	}
+// block runs body on n vectors of channels from offset on, of each pixel.
+func (b *sumBlocks) block(label string, n int, tail bool, body func(t step, i int)) {
 	for _, w := range b.operands {
 		MOVQ(field(b.p, w), b.at[w])
 		ADDQ(b.offset, b.at[w])
@@ -314,7 +348,7 @@ func (b *sumBlocks) block(label string, n int, tail bool) {
 	MOVQ(field(b.p, normPixels), b.pixels)
 	Label(label + "Pixel")
 	for i := range n {
-		b.body(step{normKernel: b.normKernel, disp: i * b.s.width(), tail: tail}, means[i], sums[i], products[i])
+		body(step{normKernel: b.normKernel, disp: i * b.s.width(), tail: tail}, i)
 	}
 	for _, w := range b.operands {
 		ADDQ(b.step, b.at[w])
@@ -324,8 +358,6 @@ func (b *sumBlocks) block(label string, n int, tail bool) {
 	b.nextRow(b.operands)
 	DECQ(b.rows)
 	JNZ(LabelRef(label + "Row"))
-	b.eachVector(normSum, n, tail, func(t step, i int) { t.store(sums[i], normSum) })
-	b.eachVector(normProduct, n, tail, func(t step, i int) { t.store(products[i], normProduct) })
 }
 
 // eachVector visits the block's n vectors of a vector of channels.

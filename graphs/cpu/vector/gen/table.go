@@ -11,7 +11,7 @@ import (
 // instruction set becomes field "Name" of its Set.
 var named = []string{
 	"poolMax", "poolMaxGrad", "mapSum", "resize", "resizeGrad",
-	"normSums", "normApply", "normApplyReLU", "normApplyResidual", "normApplyResidualReLU",
+	"normSums", "normTotals", "normApply", "normApplyReLU", "normApplyResidual", "normApplyResidualReLU",
 	"normGradSums", "normGradSumsReLU",
 	"normGradApply", "normGradApplyReLU", "normGradApplyKeep", "normGradApplyReLUKeep",
 	"rectify", "keepPositive", "add", "addScaledDifference", "addWide", "sumSquares",
