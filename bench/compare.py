@@ -224,7 +224,7 @@ def parse(arguments):
                         help="names with commas between: " + ", ".join(FILES))
     parser.add_argument("--methods", type=words(("e2e", "loco", "gim")), default=["e2e", "loco"])
     parser.add_argument("--modes", type=words(("eager", "compile")), default=["eager", "compile"])
-    parser.add_argument("--rounds", type=int, default=6, help="6 give an interval of 96 %% coverage")
+    parser.add_argument("--rounds", type=int, default=6, help="6 give an interval of 97 %% coverage")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--batch", type=int, help="images of a batch; default: that of the file")
