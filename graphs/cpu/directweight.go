@@ -115,7 +115,19 @@ func (c *weightGrad) join() error {
 	if c.partial == nil {
 		return nil
 	}
-	return addPartials(c.r, c.dw, c.partial, c.segments)
+	n, size, set := parts(len(c.dw), segmentElements), len(c.dw), c.r.b.tier.set
+	return c.r.each(n, func(tile int, ws *workspace) {
+		from := tile * segmentElements
+		to := min(from+segmentElements, size)
+		t, sum := &ws.flat, c.partial[from:to]
+		for i := 1; i <= c.segments; i++ {
+			*t = vector.FlatTile{N: to - from, A: first(sum), B: first(c.partial[(i%c.segments)*size+from:]), C: first(sum)}
+			if i == c.segments { // the sum is whole
+				t.B, t.C = first(c.dw[from:]), first(c.dw[from:])
+			}
+			t.Run(set.Add, set.Lanes)
+		}
+	})
 }
 
 // outerCall is a weight gradient of one unit.
