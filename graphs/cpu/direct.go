@@ -107,6 +107,7 @@ type stencilCall struct {
 	start   []float32 // channels filled up to whole vectors; first values of the sums
 	add     bool
 	from    int // bytes from out to what is added
+	ahead   *ahead
 }
 
 // blocks computes blocks [b0,b1) of the output channels.
@@ -125,27 +126,8 @@ func (c *stencilCall) blocks(ws *workspace, b0, b1 int) {
 		t.C = unsafe.Pointer(&c.out[s.out+b.from])
 		t.Mask = vector.MaskOf(b.n - (b.vecs-1)*c.set.Lanes)
 		l := c.lists
-		c.segments(t, l.segments[:l.wide], l.width, b.vecs)
-		c.segments(t, l.segments[l.wide:], l.width-1, b.vecs)
+		runSegments(c.set, t, l.segments[:l.wide], l.width, b.vecs, c.ahead)
+		runSegments(c.set, t, l.segments[l.wide:], l.width-1, b.vecs, c.ahead)
 	}
 	*t = vector.ConvTile{} // holds no pointer longer than needed
-}
-
-// segments runs the kernel that takes most segments at a time, and a smaller
-// one on what is left.
-func (c *stencilCall) segments(t *vector.ConvTile, list []vector.Segment, width, vecs int) {
-	if len(list) == 0 {
-		return
-	}
-	at := len(c.set.Conv) - 1
-	for c.set.Conv[at][width][vecs] == nil {
-		at--
-	}
-	for ; len(list) > 0; at = min(at, len(list)) {
-		if t.Groups = len(list) / at; t.Groups > 0 {
-			t.List = &list[0]
-			t.Run(c.set.Conv[at][width][vecs])
-			list = list[t.Groups*at:]
-		}
-	}
 }

@@ -39,6 +39,7 @@ func convolveDirect(r *run, g geometry, x reader, bias, y []float32, then func(w
 	return r.eachCounted(units*splits, func(tile int, ws *workspace) int {
 		u := g.unit(tile/splits, units)
 		from, to := span(tile%splits, splits, c.columnCount)
+		c.ahead(ws.ahead.none(), tile/splits, units)
 		done := c.unit(ws, u, from, to)
 		if then != nil {
 			then(ws, tile, u)
@@ -56,6 +57,14 @@ func columnSplits(units, columns int) int {
 	return min(parts(wantTiles, units), columns)
 }
 
+// ahead asks for the unit that this worker is likely to take next.
+func (c *forwardConv) ahead(a *ahead, number, units int) {
+	if next := number + c.r.workers(); next < units {
+		u := c.geometry.unit(next, units)
+		a.add(c.x.x[c.input(u):][:c.geometry.of(u).inputSize()])
+	}
+}
+
 // unit computes columns [from,to) of a unit and returns the multiply-adds.
 func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 	g := c.geometry.of(u)
@@ -63,7 +72,7 @@ func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 	lanes := c.r.lanes()
 	call := stencilCall{
 		set: c.r.b.tier.set, packed: c.packed, start: c.start,
-		in:  c.x.unit(ws, c.geometry, u, p),
+		in: c.x.unit(ws, c.geometry, u, p), ahead: &ws.ahead,
 		out: c.y[c.output(u):],
 	}
 	call.stencil = g.forward(p, lanes, 0)
@@ -79,6 +88,9 @@ func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 	}
 	return g.n * g.oh * g.ow * channels * g.patch()
 }
+
+// workers is the number of tiles computed at a time.
+func (r *run) workers() int { return len(r.b.pool.all) }
 
 // lanes is the number of elements of the tier's vectors.
 func (r *run) lanes() int { return r.b.tier.set.Lanes }

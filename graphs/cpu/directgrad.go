@@ -152,7 +152,7 @@ func (t *convNormGradTask) gradients() error {
 	}
 	n := t.weights.segments
 	err = t.r.eachCounted(n, func(segment int, ws *workspace) int {
-		from, to := span(segment, n, t.units)
+		from, to := t.weights.segment(segment)
 		done := 0
 		for i := from; i < to; i++ {
 			done += t.one(ws, i, func(u unit, dz []float32, p plane) int {
@@ -174,11 +174,37 @@ func (t *convNormGradTask) one(ws *workspace, number int, weights func(unit, []f
 	p := t.plane(u)
 	dz := scratch[float32](ws, slotPadGrad, t.geometry.of(u).n*p.size())
 	t.gradient(ws, number, u, dz, p)
+	t.ahead(ws.ahead.none(), number)
 	done := 0
 	if weights != nil {
 		done += weights(u, dz, p)
 	}
 	return done + t.inputs(ws, u, dz)
+}
+
+// ahead asks for the unit that comes next: the next of a segment, or where
+// there are none, the next that this worker is likely to take.
+func (t *convNormGradTask) ahead(a *ahead, number int) {
+	next := number + 1
+	if t.dw == nil {
+		next = number + t.r.workers()
+	}
+	if next >= t.units {
+		return
+	}
+	u := t.unit(next, t.units)
+	g := t.geometry.of(u)
+	for _, m := range [][]float32{t.dy, t.z, t.y} {
+		if m != nil {
+			a.add(m[t.output(u):][:g.outputSize()])
+		}
+	}
+	if t.dw != nil {
+		a.add(t.x.x[t.geometry.input(u):][:g.inputSize()])
+	}
+	if t.more != nil {
+		a.add(t.more[t.geometry.input(u):][:g.inputSize()])
+	}
 }
 
 // inputs makes a unit's input gradient, where it is wanted.
@@ -310,6 +336,7 @@ func (t *convNormGradTask) sharedGradients(first, last int, dz func(int) []float
 	return t.r.eachCounted(tiles, func(tile int, ws *workspace) int {
 		if tile >= n {
 			i := first + tile - n
+			ws.ahead.none()
 			return t.inputs(ws, t.unit(i, t.units), dz(i))
 		}
 		k0, k1 := span(tile, n, t.k)

@@ -118,6 +118,7 @@ func convInputDirect(r *run) error {
 		from, to := span(tile%splits, splits, columns)
 		n := g.of(u)
 		p := n.gradSet().plane
+		ws.ahead.none()
 		return c.unit(ws, u, p.pictures(ws, slotPadGrad, dy[g.output(u):], n.n), from, to)
 	})
 }
@@ -172,7 +173,7 @@ func (c *inputGrad) unit(ws *workspace, u unit, dy []float32, from, to int) int 
 	set := g.gradSet()
 	dx := c.dx[c.input(u):]
 	k0, k1 := c.channels(from), c.channels(to)
-	call := stencilCall{set: c.r.b.tier.set, packed: c.packed, start: c.start, in: dy, out: dx}
+	call := stencilCall{set: c.r.b.tier.set, packed: c.packed, start: c.start, in: dy, out: dx, ahead: &ws.ahead}
 	call.add, call.from = c.added(g, u, dx, k0, k1)
 	lanes := c.r.lanes()
 	blocks := channelBlocks(lanes, g.cg)

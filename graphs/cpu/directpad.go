@@ -156,6 +156,10 @@ func (g geometry) output(u unit) int {
 	return u.from * g.oh * g.ow * g.k
 }
 
+// inputSize and outputSize are the numbers of elements of the maps.
+func (g geometry) inputSize() int  { return g.n * g.h * g.w * g.c }
+func (g geometry) outputSize() int { return g.n * g.oh * g.ow * g.k }
+
 // inputPlane is how the convolution reads its input.
 func (g geometry) inputPlane() plane {
 	p := plane{h: g.h, w: g.w, c: g.c, groups: g.groups, top: g.pad, left: g.pad,

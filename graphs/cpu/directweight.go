@@ -56,6 +56,17 @@ func (g geometry) weightCut() int {
 	return min(weightParts/segments, parts(g.k, 16))
 }
 
+// segment is the units of segment i. The first are the longest, where there are
+// units enough: workers that end with short ones end at about the same time.
+func (c *weightGrad) segment(i int) (from, to int) {
+	n := c.segments
+	if n*n > c.units {
+		return span(i, n, c.units)
+	}
+	cut := func(i int) int { return c.units - c.units*(n-i)*(n-i)/(n*n) }
+	return cut(i), cut(i + 1)
+}
+
 // convWeightDirect is the kernel of ConvWeight and DenseWeight.
 func convWeightDirect(r *run) error {
 	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
@@ -75,7 +86,7 @@ func convWeightDirect(r *run) error {
 func (c *weightGrad) run(x reader, dy []float32) error {
 	err := c.r.eachCounted(c.segments*c.parts, func(tile int, ws *workspace) int {
 		k0, k1 := span(tile%c.parts, c.parts, c.k)
-		u0, u1 := span(tile/c.parts, c.segments, c.units)
+		u0, u1 := c.segment(tile / c.parts)
 		done := 0
 		for i := u0; i < u1; i++ {
 			u := c.geometry.unit(i, c.units)

@@ -56,8 +56,8 @@ func (p *panelProduct) run(set *vector.Set, ws *workspace) {
 	t.Start = unsafe.Pointer(&zeroed[float32](ws, slotStart, 2*set.Lanes)[0])
 	t.Mask = vector.MaskOf(p.cols - (vecs-1)*set.Lanes)
 	list, width, wide := p.segments(set, ws)
-	runSegments(set, t, list[:wide], width, vecs)
-	runSegments(set, t, list[wide:], width-1, vecs)
+	runSegments(set, t, list[:wide], width, vecs, nil)
+	runSegments(set, t, list[wide:], width-1, vecs, nil)
 	*t = vector.ConvTile{} // holds no pointer longer than needed
 }
 
@@ -82,15 +82,17 @@ func (p *panelProduct) segments(set *vector.Set, ws *workspace) (list []vector.S
 }
 
 // runSegments runs the kernel that takes most segments at a time, and smaller
-// ones on what is left.
-func runSegments(set *vector.Set, t *vector.ConvTile, list []vector.Segment, width, vecs int) {
+// ones on what is left. They ask for memory that is needed soon, if any.
+func runSegments(set *vector.Set, t *vector.ConvTile, list []vector.Segment, width, vecs int, soon *ahead) {
 	for at := len(set.Conv) - 1; len(list) > 0; at-- {
 		kernel := set.Conv[at][width][vecs]
 		if t.Groups = len(list) / at; t.Groups == 0 || kernel == nil {
 			continue
 		}
 		t.List = &list[0]
+		soon.before(t)
 		t.Run(kernel)
+		soon.after(t)
 		list = list[t.Groups*at:]
 	}
 }

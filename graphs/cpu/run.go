@@ -117,6 +117,7 @@ type workspace struct {
 	held atomic.Int64
 	// Arguments of kernels, which must not lie on a stack.
 	conv  vector.ConvTile
+	ahead ahead
 	outer vector.OuterTile
 	soft  vector.SoftmaxTile
 	norm  vector.NormTile

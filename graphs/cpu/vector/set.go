@@ -80,6 +80,10 @@ type ConvTile struct {
 	OutStep   int // from a pixel's output to its neighbour's
 	Add       int // 1 adds d
 	From      int // from c to d; 0 adds to c itself
+	// Ahead is memory to bring near: for every two elements a cache line is
+	// asked for, and Ahead moves on by AheadStep.
+	Ahead     uintptr
+	AheadStep int
 	Start     unsafe.Pointer
 	Mask      Mask // of the last vector of channels
 }

@@ -53,6 +53,8 @@ const (
 	convOutStep
 	convAdd
 	convFrom
+	convAhead
+	convAheadStep
 	convStart
 	convMask
 )
@@ -72,7 +74,7 @@ func convTile(s isa, c convShape) {
 	name := fmt.Sprintf("conv%dx%dx%d", c.segments, c.width, c.vecs)
 	p := s.function(name, "ConvTile", fmt.Sprintf("convolves %d x %d pixels and %d channels at a time.", c.segments, c.width, c.vecs*s.lanes))
 	k := &convKernel{s: s, shape: c, p: p}
-	k.list, k.tiles = word(p, convList), word(p, convTiles)
+	k.list, k.tiles, k.ahead = word(p, convList), word(p, convTiles), word(p, convAhead)
 	k.step = word(p, convPixelStep)
 	if c.width > 3 {
 		k.step3 = GP64()
@@ -89,6 +91,7 @@ func convTile(s isa, c convShape) {
 	ADDQ(U32(16*c.segments), k.list)
 	DECQ(k.tiles)
 	JNZ(LabelRef("tile"))
+	MOVQ(k.ahead, field(p, convAhead))
 	end()
 }
 
@@ -98,6 +101,7 @@ type convKernel struct {
 	p                  reg.Register
 	list, tiles        reg.Register
 	step, step3, step5 reg.Register
+	ahead              reg.Register
 	sums               []reg.VecVirtual
 }
 
@@ -151,6 +155,10 @@ func (k *convKernel) sum() {
 	JLT(LabelRef("few"))
 	Label("four")
 	for u := range 4 {
+		if u%2 == 0 { // what is needed next comes while the sums keep the core busy
+			PREFETCHT1(Mem{Base: k.ahead})
+			ADDQ(field(k.p, convAheadStep), k.ahead)
+		}
 		element(u)
 	}
 	advance(4)
