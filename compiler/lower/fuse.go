@@ -90,7 +90,7 @@ func fuseOne(o ir.Op, out []ir.Op, made map[ir.ValueID]int, uses []int) (ir.Op, 
 	case o.Code == op.Add && isNorm(prev) && !prev.Attr.Residual && !prev.Attr.ReLU && o.In[1] != o.In[0]:
 		f := clone(prev)
 		f.Attr.Residual = true
-		f.In[len(f.In)-1] = o.In[1]
+		*argument(&f, "residual") = o.In[1]
 		return withOutput(f, o.Out[0]), at, true
 	case o.Code == op.ReLU && isNorm(prev) && !prev.Attr.ReLU:
 		f := clone(prev)
@@ -110,6 +110,7 @@ func fuseConvNorm(conv, norm ir.Op) ir.Op {
 	f.Attr.NormGroups, f.Attr.Mode = norm.Attr.Groups, norm.Attr.Mode
 	f.Attr.Eps, f.Attr.StatMomentum = norm.Attr.Eps, norm.Attr.StatMomentum
 	f.In = append([]ir.ValueID{conv.In[0], conv.In[1]}, norm.In[1:]...)
+	f.In = append(f.In, ir.None, ir.None, ir.None, ir.None) // x is read as it lies
 	f.Out = append([]ir.ValueID{conv.Out[0]}, norm.Out...)
 	f.Layer, f.Range = conv.Layer, conv.Range
 	return f

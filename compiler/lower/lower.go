@@ -2,7 +2,7 @@
 // forward ops for every stage and decoder, fusion, the sweeps that the units'
 // losses need, losses, updates, and the memory of all of it.
 //
-//	model.Net --forward, fuse, losses, sweeps, updates, memory--> ir.Program
+//	model.Net --forward, fuse, losses, sweeps, updates, onread, memory--> ir.Program
 //
 // Every step is a row of the pass table and leaves a program that prints; from
 // the sweeps on, ir.Verify holds. The program is a pure function of the net
@@ -29,6 +29,9 @@ type Options struct {
 	Dtype op.Dtype
 	// After stops after the pass of that name, for looking at it.
 	After string
+	// Without leaves out the pass of that name, for comparing with and without;
+	// only onread can be left out.
+	Without string
 }
 
 // pass is a row of the pass table. After names the passes that must have run;
@@ -47,7 +50,8 @@ var passes = []pass{
 	{"losses", (*builder).lossPass, []string{"forward"}, "the sweeps start from the losses' gradients"},
 	{"sweeps", (*builder).sweepPass, []string{"fuse", "losses"}, "gradients walk the fused ops backwards"},
 	{"updates", (*builder).updatePass, []string{"sweeps"}, "only weights that got a gradient are updated"},
-	{"compact", (*builder).compactPass, []string{"updates"}, "values that fusion left unused go before memory is given out"},
+	{"onread", (*builder).onReadPass, []string{"updates"}, "a norm's result goes where convolutions can apply the norm as they read, all of whose readers must be there"},
+	{"compact", (*builder).compactPass, []string{"onread"}, "values that the passes before left unused go before memory is given out"},
 	{"count", (*builder).countPass, []string{"compact"}, "operations are counted on the final ops"},
 	{"memory", (*builder).memoryPass, []string{"compact"}, "lifetimes need the final order"},
 }
@@ -80,6 +84,9 @@ func Train(net *model.Net, opt Options) (*ir.Program, error) {
 		return nil, err
 	}
 	for _, p := range passes {
+		if p.Name == "onread" && opt.Without == p.Name {
+			continue
+		}
 		if err := p.Run(b); err != nil {
 			return nil, fmt.Errorf("pass %s: %w", p.Name, err)
 		}

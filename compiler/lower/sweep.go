@@ -155,7 +155,7 @@ func (w *sweep) product(o ir.Op, x, dy ir.ValueID) {
 // norm emits the gradient of a norm, with that of the convolution fused before
 // it.
 func (w *sweep) norm(o ir.Op, dy ir.ValueID) {
-	residual, dres := o.In[len(o.In)-1], ir.None
+	residual, dres := *argument(&o, "residual"), ir.None
 	wanted := o.Attr.Residual && w.needs[residual]
 	switch {
 	case wanted && o.Attr.ReLU:
@@ -203,6 +203,7 @@ func (w *sweep) convNormGrad(o ir.Op, dy, dres ir.ValueID) {
 		dw = w.gradOf(o.In[1])
 	}
 	in := append(w.normArgs(o, dy, o.Out[0], 2), x, o.In[1], more)
+	in = append(in, ir.None, ir.None, ir.None, ir.None, ir.None) // y is there, x is read as it lies
 	w.emit(o, op.ConvNormGrad, a, in, append(out, dw))
 }
 

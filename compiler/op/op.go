@@ -87,9 +87,11 @@ type Attr struct {
 	KH, KW, Stride, Pad int      // Conv*, Pool*: window
 	Groups              int      // Conv*, Shuffle; Norm, NormGrad: 0 is batch normalisation
 	NormGroups          int      // ConvNorm, ConvNormGrad: groups of its norm
+	InGroups            int      // ConvNorm, ConvNormGrad: groups of the norm applied on read
 	Bias                bool     // Conv, Dense and their Weight ops: a bias is there
 	Mode                NormMode // Norm, ConvNorm and their gradients
 	ReLU                bool     // Norm, ConvNorm and their gradients: a relu is fused
+	InReLU              bool     // ConvNorm, ConvNormGrad: a relu is behind the norm applied on read
 	Residual            bool     // Norm, ConvNorm and their gradients: a residual is added before the relu
 	Eps                 float64  // Norm*, LARS, AdamW
 	StatMomentum        float64  // Norm, ConvNorm: of the running statistics

@@ -46,9 +46,9 @@ var Rows = [numCodes]Row{
 		Doc: "y = act((x-mean)*invstd*scale + shift (+ residual)); statistics per channel over the microbatch's pictures, per picture and group, or the running ones (Mode, Groups); mean and var are the running statistics, moved by StatMomentum (unbiased variance) in NormUpdate",
 	},
 	ConvNorm: {
-		Name: "conv_norm", In: args("x", "w", "scale", "shift", "mean?", "var?", "residual?"), Out: args("z", "y", "saved_mean?", "saved_invstd?"),
+		Name: "conv_norm", In: args("x", "w", "scale", "shift", "mean?", "var?", "residual?", "in_scale?", "in_shift?", "in_mean?", "in_invstd?"), Out: args("z", "y?", "saved_mean?", "saved_invstd?"),
 		Shape: convNormShape, MultiplyAdds: convMACs, Grad: []Code{ConvNormGrad},
-		Doc: "z = conv(x, w) without bias, y = norm(z) as in conv and norm",
+		Doc: "z = conv(x, w) without bias, y = norm(z) as in conv and norm; where in_mean is there, x is another norm's input and that norm is applied on read: the convolution sees act((x-in_mean)*in_invstd*in_scale + in_shift), act a relu where InReLU is set, statistics per channel or, where InGroups > 0, per picture and group, and zero outside the map",
 	},
 	ReLU: {
 		Name: "relu", In: args("x"), Out: args("y"), Shape: same(0), Grad: []Code{ReLUGrad},
@@ -107,9 +107,9 @@ var Rows = [numCodes]Row{
 		Doc: "gradients of norm: x is its input, y its output where a relu is fused; dresidual is dy behind the relu's mask; scale and shift gradients are added where Weights is set",
 	},
 	ConvNormGrad: {
-		Name: "conv_norm_grad", In: args("dy", "z", "y?", "scale", "saved_mean", "saved_invstd", "x", "w", "more?"), Out: args("dx?", "dresidual?", "dscale?+", "dshift?+", "dw?+"),
+		Name: "conv_norm_grad", In: args("dy", "z", "y?", "scale", "saved_mean", "saved_invstd", "x", "w", "more?", "shift?", "in_scale?", "in_shift?", "in_mean?", "in_invstd?"), Out: args("dx?", "dresidual?", "dscale?+", "dshift?+", "dw?+"),
 		Shape: convNormGradShape, MultiplyAdds: convNormGradMACs,
-		Doc: "gradients of conv_norm, those present: dz, dresidual, dscale and dshift as norm_grad makes them of dy, z and y, dx = conv_input(dz, w) (+ more, a gradient of x that is there already), dw += conv_weight(x, dz); dz is no result, so that it need not leave the cache; dscale, dshift and dw are there where Weights is set",
+		Doc: "gradients of conv_norm, those present: dz, dresidual, dscale and dshift as norm_grad makes them of dy, z and y, dx = conv_input(dz, w) (+ more, a gradient of x that is there already), dw += conv_weight(x, dz); dz is no result, so that it need not leave the cache; dscale, dshift and dw are there where Weights is set; where ReLU is set without y, its mask is where (z-saved_mean)*saved_invstd*scale + shift is above 0; where in_mean is there, conv_weight reads x as conv_norm does, and dx is the gradient of what is read",
 	},
 	ReLUGrad: {
 		Name: "relu_grad", In: args("dy", "y"), Out: args("dx"), Shape: sameBoth,
@@ -184,6 +184,17 @@ func Codes() []Code {
 		cs = append(cs, c)
 	}
 	return cs
+}
+
+// Place is where the argument or result of that name stands in a row. It
+// panics where there is none.
+func Place(args []Arg, name string) int {
+	for i, a := range args {
+		if a.Name == name {
+			return i
+		}
+	}
+	panic("op: no argument or result " + name)
 }
 
 // args reads the short notation of the table: ? optional, + sums, * many.

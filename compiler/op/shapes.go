@@ -1,6 +1,7 @@
 package op
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -81,6 +82,9 @@ func normShape(a Attr, in [][]int) ([][]int, error) {
 
 func convNormShape(a Attr, in [][]int) ([][]int, error) {
 	z, err := convShape(a.conv(), in[:2])
+	if err == nil {
+		err = onReadShape(a, in[0], in[min(7, len(in)):])
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +93,34 @@ func convNormShape(a Attr, in [][]int) ([][]int, error) {
 		return nil, err
 	}
 	return append(z, n...), nil
+}
+
+// onReadShape checks the norm that x is read through: its scale, shift, mean
+// and invstd, or nothing where x is read as it lies.
+func onReadShape(a Attr, x []int, norm [][]int) error {
+	there := slices.ContainsFunc(norm, func(s []int) bool { return s != nil })
+	switch {
+	case !there && (a.InReLU || a.InGroups != 0):
+		return errors.New("settings of a norm applied on read, without its arguments")
+	case !there:
+		return nil
+	case a.InGroups < 0 || a.InGroups > 0 && x[3]%a.InGroups != 0:
+		return fmt.Errorf("%d channels read do not split into %d groups", x[3], a.InGroups)
+	}
+	a.Groups = a.InGroups
+	for i, name := range []string{"in_scale", "in_shift", "in_mean", "in_invstd"} {
+		want := []int{x[3]}
+		if i > 1 {
+			want = savedShape(a, x)
+		}
+		switch {
+		case i >= len(norm) || norm[i] == nil:
+			return fmt.Errorf("%s is missing where a norm is applied on read", name)
+		case !slices.Equal(norm[i], want):
+			return fmt.Errorf("%s has shape %v, not %v", name, norm[i], want)
+		}
+	}
+	return nil
 }
 
 // conv is the convolution's part of a fused op's settings. ConvNorm keeps the
@@ -170,6 +202,9 @@ func normGradShape(a Attr, in [][]int) ([][]int, error) {
 func convNormGradShape(a Attr, in [][]int) ([][]int, error) {
 	dy, z, x, w, more := in[0], in[1], in[6], in[7], in[8]
 	want, err := convShape(a.conv(), [][]int{x, w})
+	if err == nil {
+		err = onReadShape(a, x, in[min(10, len(in)):])
+	}
 	switch {
 	case err != nil:
 		return nil, err

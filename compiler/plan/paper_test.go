@@ -74,9 +74,11 @@ func TestPResNet50(t *testing.T) {
 }
 
 // TestSavedActivations compares lean LoCo with end to end, same file, batch and
-// microbatch, nothing recomputed: the paper's ratios are 1.28 and 2.76.
+// microbatch, no frame recomputed: the paper's ratios are 1.28 and 2.76, and ours
+// 1.298 and 2.707 where norms are not applied on read. That pass takes a sixth
+// of the activations from both methods, and slightly more from end to end.
 func TestSavedActivations(t *testing.T) {
-	for name, least := range map[string]float64{"resnet50.loco": 1.28, "presnet50.loco": 2.7} {
+	for name, least := range map[string]float64{"resnet50.loco": 1.28, "presnet50.loco": 2.67} {
 		e2e, loco := paper(t, name, "e2e").Memory, paper(t, name, "loco").Memory
 		saved := float64(e2e.Saved) / float64(loco.Saved)
 		t.Logf("%s: saved activations %.3f, whole arena %.3f", name, saved, float64(e2e.Arena)/float64(loco.Arena))

@@ -170,10 +170,33 @@ func (r *random) normAttr(a *op.Attr, i, c int) (groups int) {
 	a.ReLU, a.Residual = r.yes(), r.yes()
 	a.Eps, a.StatMomentum = 1e-5, 0.1
 	if i%4 == 3 {
-		for groups = r.between(1, c); c%groups != 0; groups-- {
-		}
+		groups = r.divisor(c)
 	}
 	return groups
+}
+
+// divisor is a number that divides n.
+func (r *random) divisor(n int) int {
+	d := r.between(1, n)
+	for n%d != 0 {
+		d--
+	}
+	return d
+}
+
+// onRead makes the norm that a convolution reads x through, its scale, shift,
+// mean and invstd, in half the cases.
+func (r *random) onRead(a *op.Attr, x []int) []*array {
+	if r.yes() {
+		return list(nil, nil, nil, nil)
+	}
+	saved := []int{x[3]}
+	a.InReLU = r.yes()
+	if r.between(0, 2) == 0 {
+		a.InGroups = r.divisor(x[3])
+		saved = []int{x[0], a.InGroups}
+	}
+	return list(r.array(x[3]), r.array(x[3]), r.array(saved...), r.positive(saved...))
 }
 
 // normArgs are scale, shift, mean, var and residual of a norm of shape x.
@@ -205,6 +228,7 @@ func makeConvNorm(r *random, i int) *problem {
 	p := &problem{attr: a}
 	p.attr.NormGroups = r.normAttr(&p.attr, i, w[0])
 	p.in = append(list(r.array(x...), r.array(w...)), r.normArgs(p.attr, p.attr.NormGroups, r.convOut(a, x, w))...)
+	p.in = append(p.in, r.onRead(&p.attr, x)...)
 	return p
 }
 
@@ -241,7 +265,11 @@ func makeConvNormGrad(r *random, i int) *problem {
 		saved = []int{y[0], p.attr.NormGroups}
 	}
 	p.in = list(r.array(y...), r.array(y...), r.maybe(p.attr.ReLU, y...), r.array(y[3]), r.array(saved...), r.positive(saved...),
-		r.array(x...), r.array(w...), r.maybe(r.yes(), x...))
+		r.array(x...), r.array(w...), r.maybe(r.yes(), x...), nil)
+	if p.attr.ReLU && !p.attr.Residual && r.yes() { // the mask is made of z
+		p.in[2], p.in[9] = nil, r.array(y[3])
+	}
+	p.in = append(p.in, r.onRead(&p.attr, x)...)
 	return p
 }
 

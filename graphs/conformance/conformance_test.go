@@ -143,6 +143,10 @@ func TestCasesCoverFusedGradients(t *testing.T) {
 		note("weight gradients", p.attr.Weights)
 		note("more", p.in[8] != nil)
 		note("both gradients and more", p.in[8] != nil && p.attr.Weights)
+		note("mask made again", p.in[9] != nil)
+		note("read through a norm", p.in[10] != nil && p.attr.Weights)
+		note("read through a relu", p.attr.InReLU)
+		note("read through a group norm", p.attr.InGroups > 0)
 		for _, k := range []int{1, 3, 7} {
 			note(fmt.Sprintf("%dx%d", k, k), p.attr.KH == k && p.attr.KW == k)
 		}

@@ -3,6 +3,7 @@ package conformance
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/device"
@@ -132,11 +133,16 @@ func normBackward(c calls, p *problem, dy []*array) ([]*array, error) {
 
 // convNormBackward asks for all results at once, with a gradient of x that is
 // there already: what is left when that is taken away is the gradient itself.
+// Where x is read through a norm, and y may be left out, it is.
 func convNormBackward(c calls, p *problem, dy []*array) ([]*array, error) {
 	a, x, w, z, scale := p.mapAttr(), p.in[0], p.in[1], p.out[0], p.in[2]
 	a.Weights, a.StatMomentum = true, 0
 	more := x // any numbers will do
-	in := append(append(list(dy[1], z, p.out[1], scale), p.out[2:]...), x, w, more)
+	in := append(append(list(dy[1], z, p.out[1], scale), p.out[2:]...), x, w, more, nil)
+	if p.in[7] != nil && !a.Residual {
+		in[2], in[9] = nil, p.in[3]
+	}
+	in = append(in, p.in[7:]...)
 	out, err := c.run(op.ConvNormGrad, a, in, x, residualLike(a, z), scale, scale, w)
 	if err != nil {
 		return nil, err
@@ -144,7 +150,26 @@ func convNormBackward(c calls, p *problem, dy []*array) ([]*array, error) {
 	for i, v := range more.v {
 		out[0].v[i] -= v
 	}
+	throughRead(p, out[0])
 	return list(out[0], out[4], out[2], out[3], nil, nil, out[1]), nil
+}
+
+// throughRead takes the gradient of what a convolution sees to that of x, where
+// it reads x through a norm, whose statistics are but arguments here.
+func throughRead(p *problem, dx *array) {
+	if p.in[7] == nil {
+		return
+	}
+	seen := refSeen(p.attr, p.in[0], p.in[7:])
+	scale, invstd := p.in[7], p.in[10]
+	refStats(dx.shape, p.attr.InGroups, func(set int, members []int) {
+		for _, i := range members {
+			dx.v[i] *= invstd.v[set] * scale.v[i%len(scale.v)]
+			if p.attr.InReLU && seen.v[i] <= 0 {
+				dx.v[i] = 0
+			}
+		}
+	})
 }
 
 // smoothProblem is a small case of an op without a kink nearby.
@@ -179,11 +204,12 @@ func (p *problem) smooth(r *random) {
 	}
 }
 
-// needSaved puts in the saved statistics that a case may leave out.
+// needSaved puts in the results that a case may leave out.
 func (p *problem) needSaved(r *random) {
-	n, y, groups := len(p.out), p.out[len(p.out)-3], p.attr.Groups
+	n, y, groups := len(p.out), p.out[0], p.attr.Groups
 	if p.code == op.ConvNorm {
 		groups = p.attr.NormGroups
+		p.out[1] = r.array(y.shape...)
 	}
 	shape := []int{y.shape[3]}
 	if groups > 0 {
@@ -192,8 +218,16 @@ func (p *problem) needSaved(r *random) {
 	p.out[n-2], p.out[n-1] = r.array(shape...), r.array(shape...)
 }
 
-// clear reports whether nothing lies near the kink of a fused relu.
+// clear reports whether nothing lies near the kink of a relu, one fused or one
+// applied on read.
 func (p *problem) clear(b device.Backend) (bool, error) {
+	if p.attr.InReLU {
+		a := p.attr
+		a.InReLU = false
+		if nearZero(refSeen(a, p.in[0], p.in[7:]), 1e-5) {
+			return false, nil
+		}
+	}
 	if !p.attr.ReLU {
 		return true, nil
 	}
@@ -202,10 +236,10 @@ func (p *problem) clear(b device.Backend) (bool, error) {
 	if err := q.run(b); err != nil {
 		return false, err
 	}
-	for _, v := range q.out[len(q.out)-3].v {
-		if math.Abs(v) < 1e-3 {
-			return false, nil
-		}
-	}
-	return true, nil
+	return !nearZero(q.out[len(q.out)-3], 1e-3), nil
+}
+
+// nearZero reports whether an element lies nearer to zero than the limit.
+func nearZero(a *array, limit float64) bool {
+	return slices.ContainsFunc(a.v, func(v float64) bool { return math.Abs(v) < limit })
 }

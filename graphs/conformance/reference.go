@@ -162,7 +162,9 @@ func refNorm(a op.Attr, groups int, in, out []*array) {
 			if a.ReLU {
 				y = max(y, 0)
 			}
-			out[0].v[i] = y
+			if out[0] != nil {
+				out[0].v[i] = y
+			}
 		}
 	})
 }
@@ -180,8 +182,27 @@ func moments(x *array, members []int) (mean, variance float64) {
 
 func refConvNorm(p *problem) {
 	z := p.out[0]
-	refConv(p.attr, p.in[0], p.in[1], nil, z)
-	refNorm(p.attr, p.attr.NormGroups, append(list(z), p.in[2:]...), p.out[1:])
+	refConv(p.attr, refSeen(p.attr, p.in[0], p.in[7:]), p.in[1], nil, z)
+	refNorm(p.attr, p.attr.NormGroups, append(list(z), p.in[2:7]...), p.out[1:])
+}
+
+// refSeen is what a convolution sees of x, given the scale, shift, mean and
+// invstd of the norm it reads x through, if there is one.
+func refSeen(a op.Attr, x *array, norm []*array) *array {
+	scale, shift, mean, invstd := norm[0], norm[1], norm[2], norm[3]
+	if mean == nil {
+		return x
+	}
+	seen, c := newArray(op.F64, x.shape...), x.shape[3]
+	refStats(x.shape, a.InGroups, func(set int, members []int) {
+		for _, i := range members {
+			seen.v[i] = (x.v[i]-mean.v[set])*invstd.v[set]*scale.v[i%c] + shift.v[i%c]
+			if a.InReLU {
+				seen.v[i] = max(seen.v[i], 0)
+			}
+		}
+	})
+	return seen
 }
 
 func refNormGrad(p *problem) {
@@ -220,10 +241,15 @@ func refConvNormGrad(p *problem) {
 	dz := newArray(op.F64, p.in[1].shape...)
 	norm := &problem{attr: p.attr, in: p.in[:6], out: append(list(dz), p.out[1:4]...)}
 	norm.attr.Groups = p.attr.NormGroups
+	if p.attr.ReLU && p.in[2] == nil {
+		again := op.Attr{InReLU: true, InGroups: p.attr.NormGroups}
+		norm.in = append(list(), norm.in...)
+		norm.in[2] = refSeen(again, p.in[1], list(p.in[3], p.in[9], p.in[4], p.in[5]))
+	}
 	refNormGrad(norm)
-	x, w, more, dx, dw := p.in[6], p.in[7], p.in[8], p.out[0], p.out[4]
+	w, more, dx, dw := p.in[7], p.in[8], p.out[0], p.out[4]
 	if dw != nil {
-		refConvWeight(p.attr, x, dz, dw, nil)
+		refConvWeight(p.attr, refSeen(p.attr, p.in[6], p.in[10:]), dz, dw, nil)
 	}
 	if dx != nil {
 		refConvInput(p.attr, dz, w, dx)

@@ -229,7 +229,7 @@ func (r *run) checkNormGrad(groups int) error {
 		}
 		saved = []int{x[0], groups}
 	}
-	if a.ReLU && in[2] == nil {
+	if a.ReLU && in[2] == nil && !r.masksByShift() {
 		return errors.New("argument y is missing where a relu is fused")
 	}
 	if a.Weights && (r.out[2] == nil || r.out[3] == nil) {
@@ -239,6 +239,12 @@ func (r *run) checkNormGrad(groups int) error {
 		fits("saved_mean", in[4], saved...), fits("saved_invstd", in[5], saved...))
 }
 
+// masksByShift reports whether the relu's mask can be made without y: by shift,
+// which conv_norm_grad may have, where no residual was added.
+func (r *run) masksByShift() bool {
+	return r.call.Code == op.ConvNormGrad && r.in[9] != nil && !r.attr.Residual
+}
+
 func (r *run) checkConvNormGrad() error {
 	weights := r.attr.Weights
 	if r.in[8] != nil && r.out[0] == nil {
@@ -246,6 +252,7 @@ func (r *run) checkConvNormGrad() error {
 	}
 	return cmp.Or(
 		agrees("dscale", r.out[2], weights), agrees("dshift", r.out[3], weights), agrees("dw", r.out[4], weights),
+		fits("shift", r.in[9], r.in[1][3]),
 		r.checkNormGrad(r.attr.NormGroups))
 }
 

@@ -7,18 +7,18 @@ package cpu
 //	sums over the batch (batch normalisation)
 //	for each part of the batch:  dy, z, y -> dz -> dw += x * dz
 //	                                            -> dx = dz * w (+ more)
-
-// gradElements is about how many elements of dz there are at a time: they stay in
-// the second cache level.
-const gradElements = 64 << 10
+//
+// So does what the convolution saw of x where it read x through a norm. Parts
+// follow from shapes alone: sums are the same whether it did or not.
 
 // convNormGradArgs are the operands of a ConvNormGrad, absent ones nil, with
 // the geometry of its convolution.
 type convNormGradArgs[T float] struct {
 	conv                geometry
 	normGroups          int // 0 is batch normalisation
-	dy, z, y            []T // y is nil where no relu is fused
+	dy, z, y            []T // y is nil where no relu is fused, or shift is there
 	scale, mean, invstd []T
+	shift               []T // with it the relu's mask is made of z; else nil
 	x, w, more          []T
 	dx, dresidual       []T
 	dscale, dshift, dw  []T // all there or all nil
@@ -34,7 +34,9 @@ func newConvNormGradArgs[T float](r *run) convNormGradArgs[T] {
 		dscale: output[T](r, 2), dshift: output[T](r, 3), dw: output[T](r, 4),
 	}
 	if r.attr.ReLU {
-		a.y = input[T](r, 2)
+		if a.y = input[T](r, 2); a.y == nil {
+			a.shift = input[T](r, 9)
+		}
 	}
 	return a
 }
@@ -58,19 +60,25 @@ func (a convNormGradArgs[T]) pictures(from, to int) convNormGradArgs[T] {
 func (a *convNormGradArgs[T]) norm(r *run, dz []T) normGradTask[T] {
 	return normGradTask[T]{
 		r: r, n: a.conv.n, pixels: a.conv.oh * a.conv.ow, c: a.conv.k, groups: a.normGroups,
-		dy: a.dy, x: a.z, y: a.y, scale: a.scale, mean: a.mean, invstd: a.invstd,
+		dy: a.dy, x: a.z, y: a.y, scale: a.scale, shift: a.shift, mean: a.mean, invstd: a.invstd,
 		dx: dz, dresidual: a.dresidual, dscale: a.dscale, dshift: a.dshift,
 	}
 }
 
 // convNormGrad is the kernel of ConvNormGrad.
 func convNormGrad[T float](r *run) error {
-	a := newConvNormGradArgs[T](r)
-	_, size := a.sizes()
-	n := parts(a.conv.n, max(gradElements/size, 1))
+	a, x := newConvNormGradArgs[T](r), newOnRead[T](r, 6, 10)
+	read, size := a.sizes()
+	n := mapParts(a.conv.n, max(read, size))
 	dz := scratch[T](&r.shared, slotD, parts(a.conv.n, n)*size)
 	return a.norm(r, dz).by(n, func(from, to int) error {
 		part := a.pictures(from, to)
+		if a.dw != nil {
+			var err error
+			if part.x, err = x.pictures(r, from, to); err != nil {
+				return err
+			}
+		}
 		return part.gradients(r, dz[:(to-from)*size])
 	})
 }

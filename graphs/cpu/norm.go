@@ -26,7 +26,7 @@ type normTask[T float] struct {
 	eps                    float64
 	x, scale, shift        []T
 	mean, vari             []T // running statistics
-	residual, y            []T
+	residual, y            []T // y may be absent
 	savedMean, savedInvstd []T
 }
 
@@ -40,13 +40,34 @@ func newNorm[T float](r *run) normTask[T] {
 
 // convNorm is the kernel of ConvNorm: the two ops, one after the other.
 func convNorm[T float](r *run) error {
-	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
 	z := output[T](r, 0)
-	if err := convolve(r, g, input[T](r, 0), input[T](r, 1), nil, z); err != nil {
+	if err := convolveOnRead(r, newOnRead[T](r, 0, 7), z); err != nil {
 		return err
 	}
 	t := normTask[T]{groups: r.attr.NormGroups, savedMean: output[T](r, 2), savedInvstd: output[T](r, 3)}
 	return t.of(r, r.out[0], z, 2, output[T](r, 1)).run()
+}
+
+// convolveOnRead writes the convolution to z, by parts of the batch where x is
+// read through a norm.
+func convolveOnRead[T float](r *run, x onRead[T], z []T) error {
+	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
+	all, n := g.n, 1
+	if x.mean != nil {
+		n = mapParts(all, x.size())
+	}
+	for i := range n {
+		from, to := span(i, n, all)
+		seen, err := x.pictures(r, from, to)
+		if err != nil {
+			return err
+		}
+		g.n = to - from
+		if err := convolve(r, g, seen, input[T](r, 1), nil, rowsOf(z, from, to, g.oh*g.ow*g.k)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // of is the task for x of the given shape and y; the arguments from number
@@ -193,6 +214,9 @@ func join(before, n float64, mean, m2, base, sum, square []float64) {
 
 // apply writes act((x-centre)*gain + shift (+ residual)).
 func (t normTask[T]) apply(centre, gain []T) error {
+	if t.y == nil {
+		return nil
+	}
 	rows := t.n * t.pixels
 	blocks := min(parts(len(t.x), segmentElements), rows)
 	return t.r.each(blocks, func(tile int, _ *workspace) {
@@ -281,6 +305,9 @@ func (t normTask[T]) oneGroup(ws *workspace, img, g int) {
 	}
 	if t.savedInvstd != nil {
 		t.savedInvstd[img*t.groups+g] = T(invstd)
+	}
+	if t.y == nil {
+		return
 	}
 	factor := scratch[T](ws, slotA, 2*cg)
 	for c := range cg {

@@ -11,7 +11,8 @@ package cpu
 type normGradTask[T float] struct {
 	r                    *run
 	n, pixels, c, groups int
-	dy, x, y, scale      []T // y is nil where no relu is fused
+	dy, x, y, scale      []T // y is nil where no relu is fused, or shift is there
+	shift                []T // with it the relu's mask is made of x; else nil
 	mean, invstd         []T
 	dx, dresidual        []T
 	dscale, dshift       []T // nil where not wanted
@@ -44,8 +45,8 @@ func (t normGradTask[T]) run() error {
 
 // by writes the gradients of n parts of the batch, one after another, and calls
 // then for the pictures of each: dx holds the gradients of that part only. Of
-// the shared scratch, slotB and slotC are in use all the time and slotA until
-// then is called.
+// the shared scratch, slotB, slotC and slotMask are in use all the time and slotA
+// until then is called.
 func (t normGradTask[T]) by(n int, then func(from, to int) error) error {
 	var f normGradFactors[T]
 	var err error
@@ -91,15 +92,45 @@ func rowsOf[T any](mem []T, from, to, size int) []T {
 	return mem[from*size : to*size]
 }
 
+// reluAgain makes the mask of a relu again, from the norm's input.
+type reluAgain[T float] struct {
+	factors[T]
+	shift []T // nil: there is no relu, or its result is there
+}
+
 // masked is the n gradients from at on behind the relu's mask. It is written
 // to buf where there is a mask.
-func (t normGradTask[T]) masked(buf []T, at, n int) []T {
-	dy := t.dy[at:][:n]
-	if t.y == nil {
+func (t normGradTask[T]) masked(buf []T, at, n int, again reluAgain[T]) []T {
+	dy, y := t.dy[at:][:n], t.y
+	switch {
+	case again.shift != nil:
+		normalise(buf[:n], t.x[at:], again.centre, again.gain, again.shift)
+		y = buf
+	case y == nil:
 		return dy
+	default:
+		y = y[at:]
 	}
-	mask(buf[:n], dy, t.y[at:])
+	mask(buf[:n], dy, y)
 	return buf[:n]
+}
+
+// batchRelu is how the mask of batch normalisation is made again, if it is.
+func (t normGradTask[T]) batchRelu() (again reluAgain[T]) {
+	if t.shift == nil {
+		return again
+	}
+	mem := scratch[T](&t.r.shared, slotMask, 2*t.c)
+	return reluAgain[T]{makeFactors(mem, t.mean, t.invstd, t.scale, 1), t.shift}
+}
+
+// groupRelu is batchRelu for a picture's group of channels, made in mem.
+func (t normGradTask[T]) groupRelu(mem []T, img, g int) (again reluAgain[T]) {
+	if t.shift == nil {
+		return again
+	}
+	at, c := img*t.groups+g, g*len(mem)/2
+	return reluAgain[T]{makeFactors(mem, t.mean[at:], t.invstd[at:], t.scale[c:], len(mem)/2), t.shift[c:]}
 }
 
 // mask writes dy where y > 0, else 0.
@@ -131,12 +162,12 @@ type normGradFactors[T float] struct{ gain, centre, slope, mean []T }
 // batch sums over the batch, adds the scale and shift gradients and returns the
 // factors, which lie in slotB.
 func (t normGradTask[T]) batch() (f normGradFactors[T], err error) {
-	c := t.c
+	c, again := t.c, t.batchRelu()
 	return t.settle(func(ws *workspace, from, to int, sums []float64) {
 		buf := scratch[T](ws, slotA, c)
 		clear(sums)
 		for p := from; p < to; p++ {
-			addMoments(sums[:c], sums[c:], t.masked(buf, p*c, c), t.x[p*c:], t.mean)
+			addMoments(sums[:c], sums[c:], t.masked(buf, p*c, c, again), t.x[p*c:], t.mean)
 		}
 	})
 }
@@ -195,21 +226,21 @@ func (t normGradTask[T]) factors(sum, product []float64) normGradFactors[T] {
 
 // apply writes the input gradients of batch normalisation.
 func (t normGradTask[T]) apply(f normGradFactors[T]) error {
-	rows, c := t.n*t.pixels, t.c
+	rows, c, again := t.n*t.pixels, t.c, t.batchRelu()
 	blocks := min(parts(rows*c, segmentElements), rows)
 	return t.r.each(blocks, func(tile int, ws *workspace) {
 		buf := scratch[T](ws, slotA, c)
 		from, to := span(tile, blocks, rows)
 		for p := from; p < to; p++ {
-			t.row(buf, p*c, f)
+			t.row(buf, p*c, f, again)
 		}
 	})
 }
 
 // row writes dx from at on, and g to dresidual.
-func (t normGradTask[T]) row(buf []T, at int, f normGradFactors[T]) {
+func (t normGradTask[T]) row(buf []T, at int, f normGradFactors[T], again reluAgain[T]) {
 	n := len(f.gain)
-	g := t.masked(buf, at, n)
+	g := t.masked(buf, at, n, again)
 	if t.dresidual != nil {
 		copy(t.dresidual[at:][:n], g)
 	}
@@ -248,8 +279,9 @@ func (t normGradTask[T]) group(total []float64) error {
 func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []float64) {
 	cg := t.c / t.groups
 	first := img*t.pixels*t.c + g*cg
-	buf := scratch[T](ws, slotA, 5*cg)
-	f := normGradFactors[T]{buf[cg : 2*cg], buf[2*cg : 3*cg], buf[3*cg : 4*cg], buf[4*cg:]}
+	buf := scratch[T](ws, slotA, 7*cg)
+	f := normGradFactors[T]{buf[cg : 2*cg], buf[2*cg : 3*cg], buf[3*cg : 4*cg], buf[4*cg : 5*cg]}
+	again := t.groupRelu(buf[5*cg:], img, g)
 	invstd := float64(t.invstd[img*t.groups+g])
 	for c := range cg {
 		f.mean[c] = t.mean[img*t.groups+g]
@@ -257,7 +289,7 @@ func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []fl
 	s := zeroed[float64](ws, slotB, 2*cg)
 	for p := range t.pixels {
 		at := first + p*t.c
-		addMoments(s[:cg], s[cg:], t.masked(buf, at, cg), t.x[at:], f.mean)
+		addMoments(s[:cg], s[cg:], t.masked(buf, at, cg, again), t.x[at:], f.mean)
 	}
 	sum, product := 0.0, 0.0
 	for c := range cg {
@@ -274,6 +306,6 @@ func (t normGradTask[T]) oneGroup(ws *workspace, img, g int, dshift, dscale []fl
 		f.slope[c] = T(invstd * invstd * invstd * product / m)
 	}
 	for p := range t.pixels {
-		t.row(buf, first+p*t.c, f)
+		t.row(buf, first+p*t.c, f, again)
 	}
 }

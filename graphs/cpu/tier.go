@@ -53,7 +53,8 @@ func (t Tier) kernels() [len(op.Rows)]kernel {
 	return table
 }
 
-// fast lists the kernels that a vector tier has of its own.
+// fast lists the kernels that a vector tier has of its own. Those of conv_norm
+// and conv_norm_grad come back once they apply norms on read.
 func fast() map[op.Code]func(*run) error {
 	return map[op.Code]func(*run) error{
 		op.Conv:         convDirect,
@@ -68,8 +69,6 @@ func fast() map[op.Code]func(*run) error {
 		op.AdamW:        adamwFast,
 		op.Norm:         normFast,
 		op.NormGrad:     normGradFast,
-		op.ConvNorm:     convNormDirect,
-		op.ConvNormGrad: convNormGradDirect,
 		op.ConvInput:    convInputDirect,
 		op.DenseInput:   convInputDirect,
 		op.ConvWeight:   convWeightDirect,
