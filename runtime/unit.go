@@ -132,12 +132,9 @@ func (u *unit) sweep(t pipeline.Task) error {
 func (u *unit) meet(j join, seq int) error {
 	var own, above, dot float64
 	err := u.parts(seq, []ir.ValueID{j.own, j.above}, func(x [][]float32) {
-		for i, a := range x[0] {
-			b := float64(x[1][i])
-			own += float64(a) * float64(a)
-			above += b * b
-			dot += float64(a) * b
-		}
+		own += product(x[0], x[0])
+		above += product(x[1], x[1])
+		dot += product(x[0], x[1])
 	})
 	if err != nil {
 		return err
@@ -179,11 +176,25 @@ func (u *unit) parts(seq int, vs []ir.ValueID, f func([][]float32)) error {
 func (u *unit) squares(v ir.ValueID) (float64, error) {
 	var sum float64
 	err := u.parts(0, []ir.ValueID{v}, func(x [][]float32) {
-		for _, a := range x[0] {
-			sum += float64(a) * float64(a)
-		}
+		sum += product(x[0], x[0])
 	})
 	return sum, err
+}
+
+// product is the inner product of a and b, in four sums so that none waits for
+// the one before.
+func product(a, b []float32) float64 {
+	var s0, s1, s2, s3 float64
+	for ; len(a) >= 4 && len(b) >= 4; a, b = a[4:], b[4:] {
+		s0 += float64(a[0]) * float64(b[0])
+		s1 += float64(a[1]) * float64(b[1])
+		s2 += float64(a[2]) * float64(b[2])
+		s3 += float64(a[3]) * float64(b[3])
+	}
+	for i, x := range a {
+		s0 += float64(x) * float64(b[i])
+	}
+	return s0 + s1 + s2 + s3
 }
 
 // update looks at the batch's losses and gradients, reports them, and applies

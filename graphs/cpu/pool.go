@@ -2,10 +2,12 @@ package cpu
 
 import (
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool computes tiles. The goroutine that has tiles to compute takes part; up
@@ -15,8 +17,10 @@ import (
 //
 //	each(n, f)   f(0) f(1) ... f(n-1), in any order, then return
 //
-// Workers sleep on a condition when there is nothing to do.
+// Workers that find nothing to do look again for a moment, since the next op
+// mostly follows at once, and then sleep on a condition.
 type pool struct {
+	waiting atomic.Int64 // jobs in the queue
 	mu      sync.Mutex
 	changed sync.Cond    // the queue, the free workspaces or a job's helpers
 	queue   []*job       // jobs that may have tiles left
@@ -31,7 +35,8 @@ type job struct {
 	tiles   int64
 	next    atomic.Int64
 	do      func(tile int, ws *workspace)
-	helpers int // guarded by the pool's mutex
+	helpers int          // guarded by the pool's mutex
+	helping atomic.Int64 // the same, to be looked at from outside
 
 	mu     sync.Mutex
 	failed int64 // the lowest tile that panicked
@@ -73,6 +78,7 @@ func (p *pool) enter(j *job) *workspace {
 	ws := p.pop()
 	if j.tiles > 1 && len(p.all) > 1 {
 		p.queue = append(p.queue, j)
+		p.waiting.Store(int64(len(p.queue)))
 		p.changed.Broadcast()
 	}
 	return ws
@@ -83,8 +89,29 @@ func (p *pool) leave(j *job, ws *workspace) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.push(ws, j)
+	if j.helpers > 0 {
+		p.mu.Unlock()
+		linger(func() bool { return j.helping.Load() == 0 })
+		p.mu.Lock()
+	}
 	for j.helpers > 0 {
 		p.changed.Wait()
+	}
+}
+
+// lingering is how long a goroutine looks before it sleeps: about what it costs
+// to be woken up.
+const lingering = 30 * time.Microsecond
+
+// linger lets other goroutines run until it is time, or for a moment.
+func linger(until func() bool) {
+	for begun := time.Now(); time.Since(begun) < lingering; {
+		for range 8 {
+			if until() {
+				return
+			}
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -94,6 +121,11 @@ func (p *pool) help() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
+		if !p.closed && len(p.queue) == 0 {
+			p.mu.Unlock()
+			linger(func() bool { return p.waiting.Load() > 0 })
+			p.mu.Lock()
+		}
 		for !p.closed && (len(p.queue) == 0 || len(p.free) == 0) {
 			p.changed.Wait()
 		}
@@ -102,10 +134,12 @@ func (p *pool) help() {
 		}
 		j, ws := p.queue[0], p.pop()
 		j.helpers++
+		j.helping.Add(1)
 		p.mu.Unlock()
 		j.work(ws)
 		p.mu.Lock()
 		j.helpers--
+		j.helping.Add(-1)
 		p.push(ws, j)
 	}
 }
@@ -123,6 +157,7 @@ func (p *pool) push(ws *workspace, j *job) {
 	for i, q := range p.queue {
 		if q == j {
 			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			p.waiting.Store(int64(len(p.queue)))
 			break
 		}
 	}
