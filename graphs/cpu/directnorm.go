@@ -64,6 +64,7 @@ func readerOf(r *run, x, first int) reader {
 	if first+3 < len(r.in) && r.in[first+2] != nil {
 		v.scale, v.shift = input[float32](r, first), input[float32](r, first+1)
 		v.mean, v.invstd = input[float32](r, first+2), input[float32](r, first+3)
+		v.groups, v.relu = r.attr.InGroups, r.attr.InReLU
 	}
 	return v
 }

@@ -43,7 +43,7 @@ func (b *Backend) ScratchBytes(c op.Code, a op.Attr, in, out [][]int) int64 {
 	if b.tier.set == nil || g.depthwise() {
 		return workers * 4 * tileElements
 	}
-	g.apart = a.NormGroups > 0
+	g.apart = a.NormGroups > 0 || a.InGroups > 0
 	units := g.units()
 	n := g.of(unit{0, g.mostPictures(units)})
 	elements := workers * int64(n.n*(n.inputPlane().size()+n.oh*n.ow*(2+n.k)))

@@ -53,12 +53,13 @@ func (t Tier) kernels() [len(op.Rows)]kernel {
 	return table
 }
 
-// fast lists the kernels that a vector tier has of its own. Those of conv_norm
-// and conv_norm_grad come back once they apply norms on read.
+// fast lists the kernels that a vector tier has of its own.
 func fast() map[op.Code]func(*run) error {
 	return map[op.Code]func(*run) error{
 		op.Conv:         convDirect,
 		op.Dense:        convDirect,
+		op.ConvNorm:     convNormDirect,
+		op.ConvNormGrad: convNormGradDirect,
 		op.ReLU:         reluFast,
 		op.ReLUGrad:     reluGradFast,
 		op.Add:          addFast,
