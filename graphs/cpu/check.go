@@ -91,8 +91,8 @@ func checkAttr(c op.Code, a op.Attr) error {
 	switch {
 	case (c == op.PoolMax || c == op.PoolMaxGrad) && (a.Pad >= a.KH || a.Pad >= a.KW):
 		return fmt.Errorf("padding %d leaves windows %dx%d without a pixel", a.Pad, a.KH, a.KW)
-	case a.Groups < 0 || a.NormGroups < 0:
-		return fmt.Errorf("%d groups", min(a.Groups, a.NormGroups))
+	case a.Groups < 0 || a.NormGroups < 0 || a.InGroups < 0:
+		return fmt.Errorf("%d groups", min(a.Groups, a.NormGroups, a.InGroups))
 	case a.Mode == op.NormRunning && (c == op.NormGrad && a.Groups == 0 || c == op.ConvNormGrad && a.NormGroups == 0):
 		return errors.New("running statistics have no gradient here")
 	case c == op.NTXent && !(a.Temperature > 0):

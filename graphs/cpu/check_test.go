@@ -32,6 +32,12 @@ func TestRefusals(t *testing.T) {
 		edit(&c)
 		return c
 	}
+	read := func(edit func(*device.Call)) device.Call {
+		c3 := m(3)
+		c := device.Call{Code: op.ConvNorm, Attr: conv, In: ts(x, w, c4, c4, none, none, none, c3, c3, c3, c3), Out: ts(y)}
+		edit(&c)
+		return c
+	}
 	with := func(a op.Attr, f func(*op.Attr)) op.Attr { f(&a); return a }
 	tests := []struct {
 		name string
@@ -75,6 +81,16 @@ func TestRefusals(t *testing.T) {
 		{"fused weight gradient unasked", fused(func(c *device.Call) { c.Attr.Weights, c.Out[2], c.Out[3] = false, none, none }), "cpu: conv_norm_grad: dw is there although the settings say it is not"},
 		{"more than nothing", fused(func(c *device.Call) { c.Out[0] = none }), "cpu: conv_norm_grad: argument more is there although there is no result dx to add it to"},
 		{"more of another shape", fused(func(c *device.Call) { c.In[8] = y }), "cpu: conv_norm_grad: gradient [2 5 5 4] does not fit input [2 5 5 3]"},
+		{"fused mask behind a residual", fused(func(c *device.Call) { c.Attr.ReLU, c.Attr.Residual, c.In = true, true, append(c.In, c4) }), "cpu: conv_norm_grad: argument y is missing where a relu is fused"},
+		{"fused mask's shift", fused(func(c *device.Call) { c.Attr.ReLU, c.In = true, append(c.In, m(3)) }), "cpu: conv_norm_grad: shift has shape [3], not [4]"},
+		{"fused gradient's read", fused(func(c *device.Call) { c.In = append(c.In, none, c4, c4, c4, c4) }), "cpu: conv_norm_grad: in_scale has shape [4], not [3]"},
+		{"read in part", read(func(c *device.Call) { c.In = c.In[:10] }), "cpu: conv_norm: in_invstd is missing where a norm is applied on read"},
+		{"read without statistics", read(func(c *device.Call) { c.In[9], c.In[10] = none, none }), "cpu: conv_norm: in_mean is missing where a norm is applied on read"},
+		{"read through another shift", read(func(c *device.Call) { c.In[8] = c4 }), "cpu: conv_norm: in_shift has shape [4], not [3]"},
+		{"read by groups", read(func(c *device.Call) { c.Attr.InGroups = 3 }), "cpu: conv_norm: in_mean has shape [3], not [2 3]"},
+		{"read by groups that do not split", read(func(c *device.Call) { c.Attr.InGroups = 2 }), "cpu: conv_norm: 3 channels read do not split into 2 groups"},
+		{"read by negative groups", read(func(c *device.Call) { c.Attr.InGroups = -1 }), "cpu: conv_norm: -1 groups"},
+		{"read through a relu alone", read(func(c *device.Call) { c.Attr.InReLU, c.In = true, c.In[:7] }), "cpu: conv_norm: settings of a norm applied on read, without its arguments"},
 		{"pool padding", device.Call{Code: op.PoolMax, Attr: op.Attr{KH: 1, KW: 1, Stride: 1, Pad: 1}, In: ts(x), Out: ts(x, index)}, "cpu: pool_max: padding 1 leaves windows 1x1 without a pixel"},
 		{"index type", device.Call{Code: op.PoolMax, Attr: conv, In: ts(x), Out: ts(x, x)}, "cpu: pool_max: index is f32, not i32"},
 		{"shuffle", device.Call{Code: op.Shuffle, Attr: op.Attr{Groups: 2}, In: ts(x), Out: ts(x)}, "cpu: shuffle: 3 channels do not split into 2 groups"},

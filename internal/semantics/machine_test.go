@@ -58,8 +58,14 @@ func lowered(t testing.TB, n *model.Net, o lower.Options) *ir.Program {
 // newMachine lowers the net to run it from the reference's weights.
 func newMachine(t testing.TB, n *model.Net, o lower.Options, ref *reference.Model) *machine {
 	t.Helper()
+	return newMachineOn(t, n, o, ref, cpu.Options{Workers: 2})
+}
+
+// newMachineOn is newMachine with a backend of other settings.
+func newMachineOn(t testing.TB, n *model.Net, o lower.Options, ref *reference.Model, settings cpu.Options) *machine {
+	t.Helper()
 	p := lowered(t, n, o)
-	m := &machine{t: t, p: p, backend: cpu.New(cpu.Options{Workers: 2}), buffers: map[ir.Space]device.Buffer{}}
+	m := &machine{t: t, p: p, backend: cpu.New(settings), buffers: map[ir.Space]device.Buffer{}}
 	t.Cleanup(func() { m.backend.Close() })
 	m.run, m.tensor = m.task, m.window
 	for space, size := range p.Sizes {
