@@ -4,7 +4,8 @@
 //	text --dsl.Parse--> dsl.File --check.Check--> model.Net --lower.Train--> ir.Program
 //	                                                             |
 //	                                            forward, fuse, losses, sweeps,
-//	                                            updates, compact, count, memory
+//	                                            updates, onread, compact, count,
+//	                                            memory
 //
 // Between steps lie plain values that print the same for the same input;
 // nothing below here knows Gorgonia.
