@@ -15,8 +15,8 @@ import (
 //	z2, ...    = conv_norm(y)           -->  z2, ...    = conv_norm(z; in_ = scale, shift, m, i)
 //	... = conv_norm_grad(dy, z, mask y)      ... = conv_norm_grad(dy, z, mask by shift)
 //
-// Kernels apply a norm by the same arithmetic wherever they do, so that the
-// program's results stay the same to the bit.
+// Where kernels apply a norm by the same arithmetic wherever they do, as those
+// of the portable tier, the program's results stay the same to the bit.
 func (b *builder) onReadPass() error {
 	norms, reads := b.users()
 	mentions := b.mentions()
