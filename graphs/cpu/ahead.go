@@ -1,16 +1,12 @@
 package cpu
 
-import (
-	"unsafe"
-
-	"github.com/locorun/locorun/graphs/cpu/vector"
-)
+import "unsafe"
 
 // ahead is memory that is needed soon. The kernels of convolutions, which keep
 // the core busy and memory idle, ask for it line by line, so that a unit's maps
 // are near when its turn comes.
 type ahead struct {
-	ranges [6]struct{ at, end uintptr }
+	ranges [8]struct{ at, end uintptr }
 	n, i   int
 }
 
@@ -32,22 +28,23 @@ func (a *ahead) add(mem []float32) {
 // line is the size of a cache line.
 const line = 64
 
-// before lets a kernel go on where the last one ended. It may ask for a little
-// more than was added; that does no harm.
-func (a *ahead) before(t *vector.ConvTile) {
-	t.Ahead, t.AheadStep = uintptr(unsafe.Pointer(t)), 0
-	if a != nil && a.i < a.n {
-		t.Ahead, t.AheadStep = a.ranges[a.i].at, line
+// before is where a kernel goes on from where the last one ended, and by how
+// many bytes it moves on. A kernel may ask for a little more than was added;
+// that does no harm. Where nothing is needed, it asks for what it has.
+func (a *ahead) before(near unsafe.Pointer) (at uintptr, step int) {
+	if a == nil || a.i == a.n {
+		return uintptr(near), 0
 	}
+	return a.ranges[a.i].at, line
 }
 
-// after notes how far the kernel came.
-func (a *ahead) after(t *vector.ConvTile) {
-	if t.AheadStep == 0 {
+// after notes how far a kernel came.
+func (a *ahead) after(at uintptr, step int) {
+	if step == 0 {
 		return
 	}
 	r := &a.ranges[a.i]
-	if r.at = t.Ahead; r.at >= r.end {
+	if r.at = at; r.at >= r.end {
 		a.i++
 	}
 }

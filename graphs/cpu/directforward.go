@@ -61,7 +61,9 @@ func columnSplits(units, columns int) int {
 func (c *forwardConv) ahead(a *ahead, number, units int) {
 	if next := number + c.r.workers(); next < units {
 		u := c.geometry.unit(next, units)
-		a.add(c.x.x[c.input(u):][:c.geometry.of(u).inputSize()])
+		g := c.geometry.of(u)
+		a.add(c.x.x[c.input(u):][:g.inputSize()])
+		a.add(c.y[c.output(u):][:g.outputSize()])
 	}
 }
 

@@ -194,13 +194,16 @@ func (t *convNormGradTask) ahead(a *ahead, number int) {
 	}
 	u := t.unit(next, t.units)
 	g := t.geometry.of(u)
-	for _, m := range [][]float32{t.dy, t.z, t.y} {
+	for _, m := range [][]float32{t.dy, t.z, t.y, t.dresidual} {
 		if m != nil {
 			a.add(m[t.output(u):][:g.outputSize()])
 		}
 	}
 	if t.dw != nil {
 		a.add(t.x.x[t.geometry.input(u):][:g.inputSize()])
+	}
+	if t.dx != nil {
+		a.add(t.dx[t.geometry.input(u):][:g.inputSize()])
 	}
 	if t.more != nil {
 		a.add(t.more[t.geometry.input(u):][:g.inputSize()])

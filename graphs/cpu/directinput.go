@@ -118,9 +118,19 @@ func convInputDirect(r *run) error {
 		from, to := span(tile%splits, splits, columns)
 		n := g.of(u)
 		p := n.gradSet().plane
-		ws.ahead.none()
+		c.ahead(ws.ahead.none(), tile/splits+r.workers(), units, dy)
 		return c.unit(ws, u, p.pictures(ws, slotPadGrad, dy[g.output(u):], n.n), from, to)
 	})
+}
+
+// ahead asks for the unit that this worker is likely to take next.
+func (c *inputGrad) ahead(a *ahead, next, units int, dy []float32) {
+	if next < units {
+		u := c.geometry.unit(next, units)
+		g := c.geometry.of(u)
+		a.add(dy[c.geometry.output(u):][:g.outputSize()])
+		a.add(c.dx[c.geometry.input(u):][:g.inputSize()])
+	}
 }
 
 // newInputGrad is an input gradient with the weights of argument i.

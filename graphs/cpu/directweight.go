@@ -92,6 +92,7 @@ func (c *weightGrad) run(x reader, dy []float32) error {
 			u := c.geometry.unit(i, c.units)
 			g := c.geometry.of(u)
 			grad := plane{h: g.oh, w: g.ow, c: g.k, groups: g.groups, hp: g.oh, wp: g.ow}
+			c.ahead(ws.ahead.none(), i+1, u1, x, dy)
 			done += c.unit(ws, u, x, dy[c.output(u):], grad, tile/c.parts, i > u0, k0, k1)
 		}
 		return done
@@ -100,6 +101,16 @@ func (c *weightGrad) run(x reader, dy []float32) error {
 		return err
 	}
 	return c.join()
+}
+
+// ahead asks for the unit that comes next.
+func (c *weightGrad) ahead(a *ahead, next, last int, x reader, dy []float32) {
+	if next < last {
+		u := c.geometry.unit(next, c.units)
+		g := c.geometry.of(u)
+		a.add(x.x[c.input(u):][:g.inputSize()])
+		a.add(dy[c.output(u):][:g.outputSize()])
+	}
 }
 
 // unit adds a unit's part of output channels [k0,k1) to a segment's sum, or
@@ -113,7 +124,7 @@ func (c *weightGrad) unit(ws *workspace, u unit, x reader, dy []float32, grad pl
 	} else {
 		add = true
 	}
-	o := outerCall{set: c.r.b.tier.set, geometry: g, x: x.unit(ws, c.geometry, u, p), in: p, dy: dy, grad: grad, dst: dst, add: add}
+	o := outerCall{set: c.r.b.tier.set, geometry: g, x: x.unit(ws, c.geometry, u, p), in: p, dy: dy, grad: grad, dst: dst, add: add, ahead: &ws.ahead}
 	for group := k0 / g.kg; group*g.kg < k1; group++ {
 		o.group(&ws.outer, group, max(k0, group*g.kg), min(k1, (group+1)*g.kg))
 	}
@@ -144,37 +155,81 @@ func (c *weightGrad) join() error {
 // outerCall is a weight gradient of one unit.
 type outerCall struct {
 	geometry
-	set  *vector.Set
-	x    []float32
-	in   plane
-	dy   []float32
-	grad plane
-	dst  []float32
-	add  bool
+	set   *vector.Set
+	x     []float32
+	in    plane
+	dy    []float32
+	grad  plane
+	dst   []float32
+	add   bool
+	ahead *ahead
 }
+
+// outerPixels is about how many pixels are summed before the next block of the
+// gradient: what they saw stays in the first cache level meanwhile.
+const outerPixels = 256
 
 // group sums output channels [k0,k1), all of one group.
 func (o *outerCall) group(t *vector.OuterTile, group, k0, k1 int) {
-	t.Cols, t.Rows, t.Pictures = o.ow, o.oh, o.n
 	t.AStep, t.ARow, t.APict = 4*o.grad.pixel(), 4*o.grad.row(), 4*o.grad.size()
 	t.BStep, t.BRow, t.BPict = 4*o.stride*o.in.pixel(), 4*o.stride*o.in.row(), 4*o.in.size()
-	t.CStep, t.Add = 4*o.patch(), 0
+	t.Cols, t.CStep, t.Add = o.ow, 4*o.patch(), 0
 	if o.add {
 		t.Add = 1
 	}
-	depth := o.kw * o.cg
 	dy := o.grad.group(group) + o.grad.top*o.grad.row() + o.grad.left*o.grad.pixel() - group*o.kg
-	for a := range o.kh {
+	o.eachPart(func(picture, row, pictures, rows, cols, col int) {
+		t.Pictures, t.Rows, t.Cols = pictures, rows, cols
+		a := dy + picture*o.grad.size() + row*o.grad.row() + col*o.grad.pixel()
+		b := o.in.group(group) + picture*o.in.size() + o.stride*(row*o.in.row()+col*o.in.pixel())
+		o.part(t, a, b, k0, k1)
+		t.Add = 1
+	})
+}
+
+// eachPart cuts the unit's pixels into parts of whole pictures, of rows of one,
+// or of pixels of one row.
+func (o *outerCall) eachPart(do func(picture, row, pictures, rows, cols, col int)) {
+	if size := o.oh * o.ow; size < outerPixels {
+		n := parts(o.n, outerPixels/size)
+		for i := range n {
+			from, to := span(i, n, o.n)
+			do(from, 0, to-from, o.oh, o.ow, 0)
+		}
+		return
+	}
+	rows, cols := parts(o.oh, max(1, outerPixels/o.ow)), 1
+	if rows == o.oh {
+		cols = parts(o.ow, outerPixels)
+	}
+	for p := range o.n {
+		for i := range rows {
+			from, to := span(i, rows, o.oh)
+			for j := range cols {
+				left, right := span(j, cols, o.ow)
+				do(p, from, 1, to-from, right-left, left)
+			}
+		}
+	}
+}
+
+// part sums over the pixels of a part, which begin at element a of the gradients
+// and b of the inputs.
+func (o *outerCall) part(t *vector.OuterTile, a, b, k0, k1 int) {
+	depth := o.kw * o.cg
+	for row := range o.kh {
 		for i := range channelBlocks(o.set.Lanes, depth) {
-			b := channelBlock(o.set.Lanes, depth, i)
-			t.B = unsafe.Pointer(&o.x[o.in.group(group)+a*o.in.row()+b.from])
-			t.Mask = vector.MaskOf(b.n - (b.vecs-1)*o.set.Lanes)
-			n := parts(k1-k0, o.set.OuterHeight[b.vecs])
+			c := channelBlock(o.set.Lanes, depth, i)
+			t.B = unsafe.Pointer(&o.x[b+row*o.in.row()+c.from])
+			t.Mask = vector.MaskOf(c.n - (c.vecs-1)*o.set.Lanes)
+			n := parts(k1-k0, o.set.OuterHeight[c.vecs])
 			for j := range n {
 				from, to := span(j, n, k1-k0)
-				t.A = unsafe.Pointer(&o.dy[dy+k0+from])
-				t.C = unsafe.Pointer(&o.dst[(k0+from)*o.patch()+a*depth+b.from])
-				t.Run(o.set.Outer[to-from][b.vecs])
+				t.A = unsafe.Pointer(&o.dy[a+k0+from])
+				t.C = unsafe.Pointer(&o.dst[(k0+from)*o.patch()+row*depth+c.from])
+				t.Ahead, t.AheadStep = o.ahead.before(unsafe.Pointer(t))
+				t.Run(o.set.Outer[to-from][c.vecs])
+				o.ahead.after(t.Ahead, t.AheadStep)
 			}
 		}
 	}

@@ -90,9 +90,9 @@ func runSegments(set *vector.Set, t *vector.ConvTile, list []vector.Segment, wid
 			continue
 		}
 		t.List = &list[0]
-		soon.before(t)
+		t.Ahead, t.AheadStep = soon.before(unsafe.Pointer(t))
 		t.Run(kernel)
-		soon.after(t)
+		soon.after(t.Ahead, t.AheadStep)
 		list = list[t.Groups*at:]
 	}
 }

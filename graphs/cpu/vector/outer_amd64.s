@@ -3,16 +3,17 @@
 #include "textflag.h"
 
 // func outer1x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer1x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	MOVQ   16(AX), CX
 	MOVQ   24(AX), DX
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -25,6 +26,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z1
 	VBROADCASTSS (R10), Z2
 	VFMADD231PS  Z1, Z2, Z0
@@ -40,6 +43,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -57,10 +61,10 @@ store:
 	RET
 
 // func outer2x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   16(AX), CX
@@ -68,6 +72,7 @@ TEXT ·outer2x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -80,6 +85,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z2
 	VBROADCASTSS (R10), Z3
 	VFMADD231PS  Z2, Z3, Z0
@@ -97,6 +104,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -119,10 +127,10 @@ store:
 	RET
 
 // func outer3x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -131,6 +139,7 @@ TEXT ·outer3x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -143,6 +152,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z3
 	VBROADCASTSS (R10), Z4
 	VFMADD231PS  Z3, Z4, Z0
@@ -162,6 +173,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -189,10 +201,10 @@ store:
 	RET
 
 // func outer4x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -202,6 +214,7 @@ TEXT ·outer4x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -214,6 +227,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z4
 	VBROADCASTSS (R10), Z5
 	VFMADD231PS  Z4, Z5, Z0
@@ -235,6 +250,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -267,10 +283,10 @@ store:
 	RET
 
 // func outer5x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer5x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -281,6 +297,7 @@ TEXT ·outer5x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -293,6 +310,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z5
 	VBROADCASTSS (R10), Z6
 	VFMADD231PS  Z5, Z6, Z0
@@ -316,6 +335,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -353,10 +373,10 @@ store:
 	RET
 
 // func outer6x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer6x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -368,6 +388,7 @@ TEXT ·outer6x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -380,6 +401,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z6
 	VBROADCASTSS (R10), Z7
 	VFMADD231PS  Z6, Z7, Z0
@@ -405,6 +428,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -447,10 +471,10 @@ store:
 	RET
 
 // func outer7x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer7x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -463,6 +487,7 @@ TEXT ·outer7x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -475,6 +500,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z7
 	VBROADCASTSS (R10), Z8
 	VFMADD231PS  Z7, Z8, Z0
@@ -502,6 +529,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -549,10 +577,10 @@ store:
 	RET
 
 // func outer8x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer8x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -566,6 +594,7 @@ TEXT ·outer8x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -578,6 +607,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z8
 	VBROADCASTSS (R10), Z9
 	VFMADD231PS  Z8, Z9, Z0
@@ -607,6 +638,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -659,10 +691,10 @@ store:
 	RET
 
 // func outer9x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer9x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -677,6 +709,7 @@ TEXT ·outer9x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -689,6 +722,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z9
 	VBROADCASTSS (R10), Z10
 	VFMADD231PS  Z9, Z10, Z0
@@ -720,6 +755,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -777,10 +813,10 @@ store:
 	RET
 
 // func outer10x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer10x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -796,6 +832,7 @@ TEXT ·outer10x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -808,6 +845,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z10
 	VBROADCASTSS (R10), Z11
 	VFMADD231PS  Z10, Z11, Z0
@@ -841,6 +880,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -903,10 +943,10 @@ store:
 	RET
 
 // func outer11x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer11x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -923,6 +963,7 @@ TEXT ·outer11x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -935,6 +976,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z11
 	VBROADCASTSS (R10), Z12
 	VFMADD231PS  Z11, Z12, Z0
@@ -970,6 +1013,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1037,10 +1081,10 @@ store:
 	RET
 
 // func outer12x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer12x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1058,6 +1102,7 @@ TEXT ·outer12x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1070,6 +1115,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z12
 	VBROADCASTSS (R10), Z13
 	VFMADD231PS  Z12, Z13, Z0
@@ -1107,6 +1154,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1179,10 +1227,10 @@ store:
 	RET
 
 // func outer13x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer13x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1201,6 +1249,7 @@ TEXT ·outer13x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1213,6 +1262,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z13
 	VBROADCASTSS (R10), Z14
 	VFMADD231PS  Z13, Z14, Z0
@@ -1252,6 +1303,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1329,10 +1381,10 @@ store:
 	RET
 
 // func outer14x1AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer14x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1352,6 +1404,7 @@ TEXT ·outer14x1AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1364,6 +1417,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS.Z    (R11), K1, Z14
 	VBROADCASTSS (R10), Z15
 	VFMADD231PS  Z14, Z15, Z0
@@ -1405,6 +1460,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1487,10 +1543,10 @@ store:
 	RET
 
 // func outer1x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	MOVQ   16(AX), CX
@@ -1498,6 +1554,7 @@ TEXT ·outer1x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1510,6 +1567,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z2
 	VMOVUPS.Z    64(R11), K1, Z3
 	VBROADCASTSS (R10), Z4
@@ -1527,6 +1586,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1546,10 +1606,10 @@ store:
 	RET
 
 // func outer2x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1559,6 +1619,7 @@ TEXT ·outer2x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1571,6 +1632,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z4
 	VMOVUPS.Z    64(R11), K1, Z5
 	VBROADCASTSS (R10), Z6
@@ -1591,6 +1654,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1617,10 +1681,10 @@ store:
 	RET
 
 // func outer3x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1632,6 +1696,7 @@ TEXT ·outer3x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1644,6 +1709,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z6
 	VMOVUPS.Z    64(R11), K1, Z7
 	VBROADCASTSS (R10), Z8
@@ -1667,6 +1734,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1700,10 +1768,10 @@ store:
 	RET
 
 // func outer4x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1717,6 +1785,7 @@ TEXT ·outer4x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1729,6 +1798,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z8
 	VMOVUPS.Z    64(R11), K1, Z9
 	VBROADCASTSS (R10), Z10
@@ -1755,6 +1826,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1795,10 +1867,10 @@ store:
 	RET
 
 // func outer5x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer5x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1814,6 +1886,7 @@ TEXT ·outer5x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1826,6 +1899,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z10
 	VMOVUPS.Z    64(R11), K1, Z11
 	VBROADCASTSS (R10), Z12
@@ -1855,6 +1930,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -1902,10 +1978,10 @@ store:
 	RET
 
 // func outer6x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer6x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -1923,6 +1999,7 @@ TEXT ·outer6x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -1935,6 +2012,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z12
 	VMOVUPS.Z    64(R11), K1, Z13
 	VBROADCASTSS (R10), Z14
@@ -1967,6 +2046,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2021,10 +2101,10 @@ store:
 	RET
 
 // func outer7x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer7x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2044,6 +2124,7 @@ TEXT ·outer7x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2056,6 +2137,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z14
 	VMOVUPS.Z    64(R11), K1, Z15
 	VBROADCASTSS (R10), Z16
@@ -2091,6 +2174,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2152,10 +2236,10 @@ store:
 	RET
 
 // func outer8x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer8x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2177,6 +2261,7 @@ TEXT ·outer8x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2189,6 +2274,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z16
 	VMOVUPS.Z    64(R11), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -2227,6 +2314,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2295,10 +2383,10 @@ store:
 	RET
 
 // func outer9x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer9x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2322,6 +2410,7 @@ TEXT ·outer9x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2334,6 +2423,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z18
 	VMOVUPS.Z    64(R11), K1, Z19
 	VBROADCASTSS (R10), Z20
@@ -2375,6 +2466,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2450,10 +2542,10 @@ store:
 	RET
 
 // func outer10x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer10x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2479,6 +2571,7 @@ TEXT ·outer10x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2491,6 +2584,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z20
 	VMOVUPS.Z    64(R11), K1, Z21
 	VBROADCASTSS (R10), Z22
@@ -2535,6 +2630,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2617,10 +2713,10 @@ store:
 	RET
 
 // func outer11x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer11x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2648,6 +2744,7 @@ TEXT ·outer11x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2660,6 +2757,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z22
 	VMOVUPS.Z    64(R11), K1, Z23
 	VBROADCASTSS (R10), Z24
@@ -2707,6 +2806,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2796,10 +2896,10 @@ store:
 	RET
 
 // func outer12x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer12x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -2829,6 +2929,7 @@ TEXT ·outer12x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -2841,6 +2942,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z24
 	VMOVUPS.Z    64(R11), K1, Z25
 	VBROADCASTSS (R10), Z26
@@ -2891,6 +2994,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -2987,10 +3091,10 @@ store:
 	RET
 
 // func outer13x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer13x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3022,6 +3126,7 @@ TEXT ·outer13x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3034,6 +3139,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z26
 	VMOVUPS.Z    64(R11), K1, Z27
 	VBROADCASTSS (R10), Z28
@@ -3087,6 +3194,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3190,10 +3298,10 @@ store:
 	RET
 
 // func outer14x2AVX512(p *byte)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·outer14x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   p+0(FP), AX
-	KMOVW  112(AX), K1
+	KMOVW  128(AX), K1
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -3227,6 +3335,7 @@ TEXT ·outer14x2AVX512(SB), NOSPLIT, $0-8
 	MOVQ   56(AX), BX
 	MOVQ   32(AX), R12
 	MOVQ   64(AX), R13
+	MOVQ   112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3239,6 +3348,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Z28
 	VMOVUPS.Z    64(R11), K1, Z29
 	VBROADCASTSS (R10), Z30
@@ -3295,6 +3406,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3405,16 +3517,17 @@ store:
 	RET
 
 // func outer1x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer1x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	MOVQ    16(AX), CX
 	MOVQ    24(AX), DX
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3427,6 +3540,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y2
 	VBROADCASTSS (R10), Y3
 	VFMADD231PS  Y2, Y3, Y1
@@ -3442,6 +3557,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3459,10 +3575,10 @@ store:
 	RET
 
 // func outer2x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	MOVQ    16(AX), CX
@@ -3470,6 +3586,7 @@ TEXT ·outer2x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3482,6 +3599,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y3
 	VBROADCASTSS (R10), Y4
 	VFMADD231PS  Y3, Y4, Y1
@@ -3499,6 +3618,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3521,10 +3641,10 @@ store:
 	RET
 
 // func outer3x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3533,6 +3653,7 @@ TEXT ·outer3x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3545,6 +3666,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y4
 	VBROADCASTSS (R10), Y5
 	VFMADD231PS  Y4, Y5, Y1
@@ -3564,6 +3687,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3591,10 +3715,10 @@ store:
 	RET
 
 // func outer4x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer4x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3604,6 +3728,7 @@ TEXT ·outer4x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3616,6 +3741,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y5
 	VBROADCASTSS (R10), Y6
 	VFMADD231PS  Y5, Y6, Y1
@@ -3637,6 +3764,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3669,10 +3797,10 @@ store:
 	RET
 
 // func outer5x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer5x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3683,6 +3811,7 @@ TEXT ·outer5x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3695,6 +3824,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y6
 	VBROADCASTSS (R10), Y7
 	VFMADD231PS  Y6, Y7, Y1
@@ -3718,6 +3849,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3755,10 +3887,10 @@ store:
 	RET
 
 // func outer6x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer6x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3770,6 +3902,7 @@ TEXT ·outer6x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3782,6 +3915,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y7
 	VBROADCASTSS (R10), Y8
 	VFMADD231PS  Y7, Y8, Y1
@@ -3807,6 +3942,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3849,10 +3985,10 @@ store:
 	RET
 
 // func outer7x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer7x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3865,6 +4001,7 @@ TEXT ·outer7x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3877,6 +4014,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y8
 	VBROADCASTSS (R10), Y9
 	VFMADD231PS  Y8, Y9, Y1
@@ -3904,6 +4043,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -3951,10 +4091,10 @@ store:
 	RET
 
 // func outer8x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer8x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -3968,6 +4108,7 @@ TEXT ·outer8x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -3980,6 +4121,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y9
 	VBROADCASTSS (R10), Y10
 	VFMADD231PS  Y9, Y10, Y1
@@ -4009,6 +4152,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4061,10 +4205,10 @@ store:
 	RET
 
 // func outer9x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer9x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4079,6 +4223,7 @@ TEXT ·outer9x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4091,6 +4236,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y10
 	VBROADCASTSS (R10), Y11
 	VFMADD231PS  Y10, Y11, Y1
@@ -4122,6 +4269,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4179,10 +4327,10 @@ store:
 	RET
 
 // func outer10x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer10x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4198,6 +4346,7 @@ TEXT ·outer10x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4210,6 +4359,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y11
 	VBROADCASTSS (R10), Y12
 	VFMADD231PS  Y11, Y12, Y1
@@ -4243,6 +4394,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4305,10 +4457,10 @@ store:
 	RET
 
 // func outer11x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer11x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4325,6 +4477,7 @@ TEXT ·outer11x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4337,6 +4490,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y12
 	VBROADCASTSS (R10), Y13
 	VFMADD231PS  Y12, Y13, Y1
@@ -4372,6 +4527,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4439,10 +4595,10 @@ store:
 	RET
 
 // func outer12x1AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer12x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4460,6 +4616,7 @@ TEXT ·outer12x1AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4472,6 +4629,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMASKMOVPS   (R11), Y0, Y13
 	VBROADCASTSS (R10), Y14
 	VFMADD231PS  Y13, Y14, Y1
@@ -4509,6 +4668,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4581,10 +4741,10 @@ store:
 	RET
 
 // func outer1x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	MOVQ    16(AX), CX
@@ -4592,6 +4752,7 @@ TEXT ·outer1x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4604,6 +4765,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y3
 	VMASKMOVPS   32(R11), Y0, Y4
 	VBROADCASTSS (R10), Y5
@@ -4621,6 +4784,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4640,10 +4804,10 @@ store:
 	RET
 
 // func outer2x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4653,6 +4817,7 @@ TEXT ·outer2x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4665,6 +4830,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y5
 	VMASKMOVPS   32(R11), Y0, Y6
 	VBROADCASTSS (R10), Y7
@@ -4685,6 +4852,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4711,10 +4879,10 @@ store:
 	RET
 
 // func outer3x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer3x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4726,6 +4894,7 @@ TEXT ·outer3x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4738,6 +4907,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y7
 	VMASKMOVPS   32(R11), Y0, Y8
 	VBROADCASTSS (R10), Y9
@@ -4761,6 +4932,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4794,10 +4966,10 @@ store:
 	RET
 
 // func outer4x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer4x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4811,6 +4983,7 @@ TEXT ·outer4x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4823,6 +4996,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y9
 	VMASKMOVPS   32(R11), Y0, Y10
 	VBROADCASTSS (R10), Y11
@@ -4849,6 +5024,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4889,10 +5065,10 @@ store:
 	RET
 
 // func outer5x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer5x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -4908,6 +5084,7 @@ TEXT ·outer5x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -4920,6 +5097,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y11
 	VMASKMOVPS   32(R11), Y0, Y12
 	VBROADCASTSS (R10), Y13
@@ -4949,6 +5128,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX
@@ -4996,10 +5176,10 @@ store:
 	RET
 
 // func outer6x2AVX2(p *byte)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outer6x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    p+0(FP), AX
-	VMOVUPS 120(AX), Y0
+	VMOVUPS 136(AX), Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -5017,6 +5197,7 @@ TEXT ·outer6x2AVX2(SB), NOSPLIT, $0-8
 	MOVQ    56(AX), BX
 	MOVQ    32(AX), R12
 	MOVQ    64(AX), R13
+	MOVQ    112(AX), R14
 
 picture:
 	MOVQ DX, DI
@@ -5029,6 +5210,8 @@ row:
 	MOVQ (AX), R9
 
 pixel:
+	PREFETCHT1   (R14)
+	ADDQ         120(AX), R14
 	VMOVUPS      (R11), Y13
 	VMASKMOVPS   32(R11), Y0, Y14
 	VBROADCASTSS (R10), Y15
@@ -5061,6 +5244,7 @@ pixel:
 	ADDQ         80(AX), BX
 	DECQ         CX
 	JNZ          picture
+	MOVQ         R14, 112(AX)
 	MOVQ         104(AX), CX
 	MOVQ         88(AX), DX
 	MOVQ         96(AX), BX

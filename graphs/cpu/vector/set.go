@@ -106,7 +106,11 @@ type OuterTile struct {
 	C                    unsafe.Pointer
 	CStep                int // from a row of c to the next
 	Add                  int // 1 adds to c
-	Mask                 Mask
+	// Ahead is memory to bring near: a cache line is asked for with each pixel,
+	// and Ahead moves on by AheadStep.
+	Ahead     uintptr
+	AheadStep int
+	Mask      Mask
 }
 
 // Run runs an Outer kernel.

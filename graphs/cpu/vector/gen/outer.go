@@ -24,6 +24,8 @@ const (
 	outerC
 	outerCStep
 	outerAdd
+	outerAhead
+	outerAheadStep
 	outerMask
 )
 
@@ -66,7 +68,7 @@ func outerTile(s isa, height, vecs int) {
 	pictures, pa, pb := word(p, outerPictures), word(p, outerA), word(p, outerB)
 	rows, ra, rb := GP64(), GP64(), GP64()
 	cols, a, q := GP64(), GP64(), GP64()
-	aStep, bStep := word(p, outerAStep), word(p, outerBStep)
+	aStep, bStep, ahead := word(p, outerAStep), word(p, outerBStep), word(p, outerAhead)
 	Label("picture")
 	MOVQ(pa, ra)
 	MOVQ(pb, rb)
@@ -76,6 +78,8 @@ func outerTile(s isa, height, vecs int) {
 	MOVQ(rb, q)
 	MOVQ(field(p, outerCols), cols)
 	Label("pixel")
+	PREFETCHT1(Mem{Base: ahead})
+	ADDQ(field(p, outerAheadStep), ahead)
 	for j := range b {
 		m := Mem{Base: q, Disp: s.width() * j}
 		if j == vecs-1 {
@@ -103,6 +107,7 @@ func outerTile(s isa, height, vecs int) {
 	ADDQ(field(p, outerBPicture), pb)
 	DECQ(pictures)
 	JNZ(LabelRef("picture"))
+	MOVQ(ahead, field(p, outerAhead))
 	outerStore(s, p, sums, height, vecs, mask)
 	end()
 }
