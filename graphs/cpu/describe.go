@@ -7,9 +7,10 @@ import (
 	"github.com/locorun/locorun/compiler/op"
 )
 
-// peakRounds is the length of a run of the peak loop of one worker, about a
-// fifth of a millisecond.
-const peakRounds = 100_000
+// peakRounds is the length of a run of the peak loop of one worker, about ten
+// milliseconds: as long as a large op takes, so that what else goes on in the
+// machine disturbs both alike.
+const peakRounds = 4_000_000
 
 // Peak is the number of floating-point operations a second that the workers
 // reach together in a loop of nothing but multiply-adds of this tier, the best
@@ -20,7 +21,7 @@ func (b *Backend) Peak() float64 {
 	}
 	workers := len(b.pool.all)
 	most := 0.0
-	for range 20 {
+	for range 3 {
 		start := time.Now()
 		if err := b.pool.each(8*workers, func(int, *workspace) { b.tier.set.Peak(peakRounds / 8) }); err != nil {
 			return 0
