@@ -88,7 +88,11 @@ type spy struct {
 }
 
 func newSpy(t testing.TB) *spy {
-	s := &spy{Backend: cpu.New(cpu.Options{Workers: 1})}
+	tier, err := cpu.TierNamed("portable") // which the print names
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &spy{Backend: cpu.New(cpu.Options{Workers: 1, Tier: tier})}
 	t.Cleanup(func() { s.Backend.Close() })
 	return s
 }
