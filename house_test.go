@@ -72,7 +72,7 @@ func TestPagesCompile(t *testing.T) {
 // TestExamplesCompile compiles the examples and the file that new writes, as
 // every method, and looks at their layout.
 func TestExamplesCompile(t *testing.T) {
-	for _, pattern := range []string{"examples/*.loco", "examples/*/*.loco", "internal/cli/template.loco"} {
+	for _, pattern := range []string{"examples/*.loco", "examples/*/*.loco", "bench/*.loco", "internal/cli/template.loco"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
