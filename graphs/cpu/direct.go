@@ -29,6 +29,38 @@ type stencil struct {
 	in, inRow, inPixel, rowStep int
 	out, outRow, outPixel       int
 	weights, start              int // first packed weight, first start value
+	// The first output's window begins at row first of the plane, the next
+	// row's step further; rows outside [top,bottom) are zeros.
+	first, step, top, bottom int
+}
+
+// band is output rows [from,to) whose windows have rows [a0,a1) that are not
+// known to be zeros: the others are left out.
+type band struct{ from, to, a0, a1 int }
+
+// window is the band of one output row. A window of nothing but zeros keeps a
+// row.
+func (s *stencil) window(i int) band {
+	at := s.first + i*s.step
+	a0, a1 := clip(at-s.top, s.rows, s.bottom-s.top)
+	if a0 >= a1 {
+		a0, a1 = 0, 1
+	}
+	return band{i, i + 1, a0, a1}
+}
+
+// eachBand calls do for the bands of the outputs, from the top down.
+func (s *stencil) eachBand(do func(band)) {
+	b := s.window(0)
+	for i := 1; i < s.oh; i++ {
+		if next := s.window(i); next.a0 == b.a0 && next.a1 == b.a1 {
+			b.to++
+		} else {
+			do(b)
+			b = next
+		}
+	}
+	do(b)
 }
 
 // block is a part of a stencil's output channels that one kernel computes.
@@ -64,37 +96,34 @@ type lists struct {
 	width    int
 }
 
-// listSegments cuts the outputs of pictures that lie inStep and outStep
-// elements apart.
-func (s stencil) listSegments(ws *workspace, most, pictures, inStep, outStep int) lists {
-	perRow := parts(s.ow, most)
+// list cuts the outputs of a band.
+func (c *stencilCall) list(ws *workspace, rows band) {
+	s := &c.stencil
+	perRow := parts(s.ow, c.set.ConvWidth)
 	wide := s.ow % perRow // segments that are one pixel wider
 	if wide == 0 {
 		wide = perRow
 	}
-	l := lists{width: parts(s.ow, perRow), wide: wide * s.oh * pictures}
-	l.segments = scratch[vector.Segment](ws, slotList, perRow*s.oh*pictures)
+	count := (rows.to - rows.from) * c.pictures
+	l := lists{width: parts(s.ow, perRow), wide: wide * count}
+	l.segments = scratch[vector.Segment](ws, slotList, perRow*count)
 	w, n := 0, l.wide
-	for p := range pictures {
-		for i := range s.oh {
-			in, out := p*inStep+i*s.inRow, p*outStep+i*s.outRow
+	for p := range c.pictures {
+		for i := rows.from; i < rows.to; i++ {
+			in, out := p*c.inStep+i*s.inRow, p*c.outStep+i*s.outRow
 			for j := range perRow {
-				seg := vector.Segment{In: 4 * in, Out: 4 * out}
-				width := l.width
-				if j < wide {
-					l.segments[w] = seg
-					w++
-				} else {
-					width--
-					l.segments[n] = seg
-					n++
+				at, width := &w, l.width
+				if j >= wide {
+					at, width = &n, l.width-1
 				}
+				l.segments[*at] = vector.Segment{In: 4 * in, Out: 4 * out}
+				*at++
 				in += width * s.inPixel
 				out += width * s.outPixel
 			}
 		}
 	}
-	return l
+	c.lists = l
 }
 
 // stencilCall is a stencil with its operands.
@@ -103,25 +132,44 @@ type stencilCall struct {
 	stencil stencil
 	lists   lists
 	in, out []float32 // of the first picture
-	packed  []float32
-	start   []float32 // channels filled up to whole vectors; first values of the sums
-	add     bool
-	from    int // bytes from out to what is added
-	ahead   *ahead
+	// The pictures, and how many elements apart they lie.
+	pictures, inStep, outStep int
+	packed                    []float32
+	start                     []float32 // channels filled up to whole vectors; first values of the sums
+	add                       bool
+	from                      int // bytes from out to what is added
+	ahead                     *ahead
 }
 
-// blocks computes blocks [b0,b1) of the output channels.
-func (c *stencilCall) blocks(ws *workspace, b0, b1 int) {
+// columns computes columns [from,to), the blocks of output channels of all
+// groups one after another. The groups' stencils differ in where things lie.
+func (c *stencilCall) columns(ws *workspace, from, to int, of func(group int) stencil) {
+	c.stencil = of(0)
+	blocks := channelBlocks(c.set.Lanes, c.stencil.channels)
+	c.stencil.eachBand(func(rows band) {
+		c.list(ws, rows)
+		for at := from; at < to; {
+			group, first := at/blocks, at%blocks
+			last := min(blocks, first+to-at)
+			c.stencil = of(group)
+			c.blocks(ws, rows, first, last)
+			at += last - first
+		}
+	})
+}
+
+// blocks computes blocks [b0,b1) of the listed outputs' channels.
+func (c *stencilCall) blocks(ws *workspace, rows band, b0, b1 int) {
 	s, t := &c.stencil, &ws.conv
-	t.Rows, t.Depth, t.RowStep = s.rows, s.depth, 4*s.rowStep
+	t.Rows, t.Depth, t.RowStep = rows.a1-rows.a0, s.depth, 4*s.rowStep
 	t.PixelStep, t.OutStep, t.Add = 4*s.inPixel, 4*s.outPixel, 0
 	if c.add {
 		t.Add, t.From = 1, c.from
 	}
-	t.A = unsafe.Pointer(&c.in[s.in])
+	t.A = unsafe.Pointer(&c.in[s.in+rows.a0*s.rowStep])
 	for i := b0; i < b1; i++ {
 		b := channelBlock(c.set.Lanes, s.channels, i)
-		t.B = unsafe.Pointer(&c.packed[s.weights+s.rows*s.depth*b.from])
+		t.B = unsafe.Pointer(&c.packed[s.weights+s.depth*(s.rows*b.from+rows.a0*b.vecs*c.set.Lanes)])
 		t.Start = unsafe.Pointer(&c.start[s.start+b.from])
 		t.C = unsafe.Pointer(&c.out[s.out+b.from])
 		t.Mask = vector.MaskOf(b.n - (b.vecs-1)*c.set.Lanes)

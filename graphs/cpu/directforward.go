@@ -77,18 +77,15 @@ func (c *forwardConv) unit(ws *workspace, u unit, from, to int) int {
 		in: c.x.unit(ws, c.geometry, u, p), ahead: &ws.ahead,
 		out: c.y[c.output(u):],
 	}
-	call.stencil = g.forward(p, lanes, 0)
-	call.lists = call.stencil.listSegments(ws, call.set.ConvWidth, g.n, p.size(), g.oh*g.ow*g.k)
-	blocks, channels := channelBlocks(lanes, g.kg), 0
-	for at := from; at < to; {
-		group, first := at/blocks, at%blocks
-		last := min(blocks, first+to-at)
-		call.stencil = g.forward(p, lanes, group)
-		call.blocks(ws, first, last)
-		at += last - first
-		channels += min(g.kg, 2*lanes*last) - 2*lanes*first
-	}
-	return g.n * g.oh * g.ow * channels * g.patch()
+	call.pictures, call.inStep, call.outStep = g.n, p.size(), g.oh*g.ow*g.k
+	call.columns(ws, from, to, func(group int) stencil { return g.forward(p, lanes, group) })
+	return g.n * g.oh * g.ow * (firstChannel(lanes, g.kg, to) - firstChannel(lanes, g.kg, from)) * g.patch()
+}
+
+// firstChannel is the first channel of a column, n channels being a group's.
+func firstChannel(lanes, n, column int) int {
+	blocks := channelBlocks(lanes, n)
+	return column/blocks*n + min(n, column%blocks*2*lanes)
 }
 
 // workers is the number of tiles computed at a time.

@@ -71,6 +71,7 @@ func (s gradSet) stencil(g geometry, i, j, group, weights, lanes int) stencil {
 		out:    (row.first*g.w+col.first)*g.c + group*g.cg,
 		outRow: g.stride * g.w * g.c, outPixel: g.stride * g.c,
 		weights: weights,
+		first:   p.top + row.at, step: 1, top: p.top, bottom: p.top + p.h,
 	}
 }
 
@@ -182,33 +183,18 @@ func (c *inputGrad) unit(ws *workspace, u unit, dy []float32, from, to int) int 
 	g := c.geometry.of(u)
 	set := g.gradSet()
 	dx := c.dx[c.input(u):]
-	k0, k1 := c.channels(from), c.channels(to)
+	lanes := c.r.lanes()
+	k0, k1 := firstChannel(lanes, g.cg, from), firstChannel(lanes, g.cg, to)
 	call := stencilCall{set: c.r.b.tier.set, packed: c.packed, start: c.start, in: dy, out: dx, ahead: &ws.ahead}
 	call.add, call.from = c.added(g, u, dx, k0, k1)
-	lanes := c.r.lanes()
-	blocks := channelBlocks(lanes, g.cg)
-	set.each(g, lanes, 0, func(i, j, _ int) {
-		call.stencil = set.stencil(g, i, j, 0, 0, lanes)
-		call.lists = call.stencil.listSegments(ws, call.set.ConvWidth, g.n, set.plane.size(), g.h*g.w*g.c)
-		for at := from; at < to; {
-			group, first := at/blocks, at%blocks
-			last := min(blocks, first+to-at)
-			set.each(g, lanes, group, func(i2, j2, weights int) {
-				if i2 == i && j2 == j {
-					call.stencil = set.stencil(g, i, j, group, weights, lanes)
-					call.blocks(ws, first, last)
-				}
-			})
-			at += last - first
-		}
+	call.pictures, call.inStep, call.outStep = g.n, set.plane.size(), g.h*g.w*g.c
+	perGroup := g.packedGrad(lanes) / g.groups
+	set.each(g, lanes, 0, func(i, j, weights int) {
+		call.columns(ws, from, to, func(group int) stencil {
+			return set.stencil(g, i, j, group, weights+group*perGroup, lanes)
+		})
 	})
 	return g.n * g.oh * g.ow * (k1 - k0) * g.kh * g.kw * g.kg
-}
-
-// channels is the first input channel of a column.
-func (c *inputGrad) channels(column int) int {
-	blocks := channelBlocks(c.r.lanes(), c.cg)
-	return column/blocks*c.cg + min(c.cg, column%blocks*2*c.r.lanes())
 }
 
 // added says whether the stencils add to something, and how many bytes behind

@@ -177,6 +177,7 @@ func (g geometry) forward(p plane, lanes, group int) stencil {
 		rows: g.kh, depth: g.kw * g.cg, oh: g.oh, ow: g.ow, channels: g.kg,
 		in: p.group(group), inRow: g.stride * p.row(), inPixel: g.stride * p.pixel(), rowStep: p.row(),
 		out: group * g.kg, outRow: g.ow * g.k, outPixel: g.k,
+		step: g.stride, top: p.top, bottom: p.top + p.h,
 	}
 	s.weights = group * s.packedSize(lanes)
 	s.start = group * paddedChannels(lanes, g.kg)

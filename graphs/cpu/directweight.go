@@ -179,10 +179,10 @@ func (o *outerCall) group(t *vector.OuterTile, group, k0, k1 int) {
 	}
 	dy := o.grad.group(group) + o.grad.top*o.grad.row() + o.grad.left*o.grad.pixel() - group*o.kg
 	o.eachPart(func(picture, row, pictures, rows, cols, col int) {
-		t.Pictures, t.Rows, t.Cols = pictures, rows, cols
-		a := dy + picture*o.grad.size() + row*o.grad.row() + col*o.grad.pixel()
-		b := o.in.group(group) + picture*o.in.size() + o.stride*(row*o.in.row()+col*o.in.pixel())
-		o.part(t, a, b, k0, k1)
+		t.Pictures, t.Cols = pictures, cols
+		a := dy + picture*o.grad.size() + col*o.grad.pixel()
+		b := o.in.group(group) + picture*o.in.size() + o.stride*col*o.in.pixel()
+		o.part(t, a, b, k0, k1, row, rows)
 		t.Add = 1
 	})
 }
@@ -213,24 +213,39 @@ func (o *outerCall) eachPart(do func(picture, row, pictures, rows, cols, col int
 	}
 }
 
-// part sums over the pixels of a part, which begin at element a of the gradients
-// and b of the inputs.
-func (o *outerCall) part(t *vector.OuterTile, a, b, k0, k1 int) {
-	depth := o.kw * o.cg
+// part sums over rows [first,first+rows) of a part, whose pictures begin at
+// element a of the gradients and b of the inputs. For each row of the window,
+// output rows that see nothing but the border in it are left out.
+func (o *outerCall) part(t *vector.OuterTile, a, b, k0, k1, first, rows int) {
 	for row := range o.kh {
-		for i := range channelBlocks(o.set.Lanes, depth) {
-			c := channelBlock(o.set.Lanes, depth, i)
-			t.B = unsafe.Pointer(&o.x[b+row*o.in.row()+c.from])
-			t.Mask = vector.MaskOf(c.n - (c.vecs-1)*o.set.Lanes)
-			n := parts(k1-k0, o.set.OuterHeight[c.vecs])
-			for j := range n {
-				from, to := span(j, n, k1-k0)
-				t.A = unsafe.Pointer(&o.dy[a+k0+from])
-				t.C = unsafe.Pointer(&o.dst[(k0+from)*o.patch()+row*depth+c.from])
-				t.Ahead, t.AheadStep = o.ahead.before(unsafe.Pointer(t))
-				t.Run(o.set.Outer[to-from][c.vecs])
-				o.ahead.after(t.Ahead, t.AheadStep)
+		from, to := valid(first, first+rows, o.stride, row-o.in.top, o.in.h)
+		if from == to {
+			if t.Add == 1 {
+				continue
 			}
+			from, to = first, first+1 // the sum starts with zeros
+		}
+		t.Rows = to - from
+		o.blocks(t, row*o.kw*o.cg, a+from*o.grad.row(), b+(o.stride*from+row)*o.in.row(), k0, k1)
+	}
+}
+
+// blocks sums the blocks of a row of the window, which begins at element at of
+// the gradient.
+func (o *outerCall) blocks(t *vector.OuterTile, at, a, b, k0, k1 int) {
+	depth := o.kw * o.cg
+	for i := range channelBlocks(o.set.Lanes, depth) {
+		c := channelBlock(o.set.Lanes, depth, i)
+		t.B = unsafe.Pointer(&o.x[b+c.from])
+		t.Mask = vector.MaskOf(c.n - (c.vecs-1)*o.set.Lanes)
+		n := parts(k1-k0, o.set.OuterHeight[c.vecs])
+		for j := range n {
+			from, to := span(j, n, k1-k0)
+			t.A = unsafe.Pointer(&o.dy[a+k0+from])
+			t.C = unsafe.Pointer(&o.dst[(k0+from)*o.patch()+at+c.from])
+			t.Ahead, t.AheadStep = o.ahead.before(unsafe.Pointer(t))
+			t.Run(o.set.Outer[to-from][c.vecs])
+			o.ahead.after(t.Ahead, t.AheadStep)
 		}
 	}
 }
