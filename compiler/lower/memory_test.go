@@ -2,9 +2,11 @@ package lower
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/ir"
+	"github.com/locorun/locorun/compiler/memory"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/op"
 )
@@ -70,22 +72,42 @@ func (s *shadow) op(o *ir.Op, n int) error {
 	return err
 }
 
-// beside finds a result that lies on part of an argument: kernels work in
-// place only where both begin at one byte.
+// beside finds a result that lies on an argument: kernels work in place only
+// where the op table lets them, and both begin at one byte. Results lie apart.
 func (s *shadow) beside(o *ir.Op) error {
-	for _, a := range o.In {
-		for _, b := range o.Out {
-			if a == ir.None || b == ir.None || a == b {
+	for i, b := range o.Out {
+		for _, a := range o.In {
+			if !s.meet(a, b) {
 				continue
 			}
 			x, y := &s.p.Values[a], &s.p.Values[b]
-			apart := x.Space != y.Space || x.Offset+x.Bytes() <= y.Offset || y.Offset+y.Bytes() <= x.Offset
-			if !apart && (x.Offset != y.Offset || x.Bytes() != y.Bytes()) {
+			switch {
+			case x.Offset != y.Offset || x.Bytes() != y.Bytes() || x.Slots != 1 || y.Slots != 1:
 				return fmt.Errorf("%s %s writes %s beside the beginning of %s", o.Layer, o.Code, y.Name, x.Name)
+			case !slices.Contains(memory.Over(o, b), a):
+				return fmt.Errorf("%s %s writes %s over %s", o.Layer, o.Code, y.Name, x.Name)
+			}
+		}
+		for _, a := range o.Out[:i] {
+			if s.meet(a, b) {
+				return fmt.Errorf("%s %s writes two results to one place", o.Layer, o.Code)
 			}
 		}
 	}
 	return nil
+}
+
+// meet reports whether two values of the planned spaces share a byte.
+func (s *shadow) meet(a, b ir.ValueID) bool {
+	if a == ir.None || b == ir.None || a == b {
+		return false
+	}
+	x, y := &s.p.Values[a], &s.p.Values[b]
+	if x.Of != ir.None || y.Of != ir.None {
+		return false // a window over another value
+	}
+	end := func(v *ir.Value) int64 { return v.Offset + v.Stride*int64(v.Slots-1) + v.Bytes() }
+	return x.Space == y.Space && x.Offset < end(y) && y.Offset < end(x)
 }
 
 // run runs one batch in the lean order.
@@ -170,6 +192,50 @@ func TestShiftedResultIsNoticed(t *testing.T) {
 		}
 	}
 	t.Fatal("nothing works in place")
+}
+
+// TestFusedGradientInPlace finds dx on more and dresidual on dy in a plan, and
+// that the same overlap is noticed where the op table does not allow it.
+func TestFusedGradientInPlace(t *testing.T) {
+	twice := func(n *model.Net) { // bodies of two convolutions, so that the first adds to the residual's gradient
+		for _, s := range n.Stages {
+			body := &s.Layers[3].Branches[1]
+			body.Layers = append(body.Layers, conv("1.conv2", body.In, body.Out, 3, 1),
+				&model.Layer{Kind: model.Norm, Name: "1.bn2", In: body.Out, Out: body.Out})
+		}
+	}
+	p, err := Train(chain(3, [][2]int{{0, 1}, {1, 2}}, twice), Options{Turn: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := newShadow(p).run(0); err != nil {
+		t.Fatal(err)
+	}
+	s, row := newShadow(p), &op.Rows[op.ConvNormGrad]
+	seen := map[string]bool{}
+	for i := range p.Segments {
+		for _, o := range p.Segments[i].Ops {
+			if o.Code != op.ConvNormGrad {
+				continue
+			}
+			for k, y := range o.Out {
+				for j, x := range o.In {
+					if s.meet(x, y) {
+						seen[row.Out[k].Name+" on "+row.In[j].Name] = true
+						wrong := o
+						wrong.In = slices.Clone(o.In)
+						wrong.In[j], wrong.In[1] = o.In[1], x // as z
+						if s.beside(&wrong) == nil {
+							t.Errorf("%s on z was not noticed", row.Out[k].Name)
+						}
+					}
+				}
+			}
+		}
+	}
+	if len(seen) != 2 || !seen["dx on more"] || !seen["dresidual on dy"] {
+		t.Errorf("in place: %v", seen)
+	}
 }
 
 // residuals is a net whose residuals are added by ops of their own, their

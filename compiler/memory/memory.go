@@ -7,6 +7,10 @@
 //	s1:norm        |---|                          offset 4096
 //	dx                         |---|              offset 4096   (reused)
 //
+// A result that its op may make in place, over an argument of its size that
+// nothing reads later, takes over that argument's place; the op table says which
+// may. So sums of gradients lie where the first of them lay.
+//
 // A value that lives within one stretch of the order, between two points where
 // another microbatch may come in between, needs one slot. One that crosses
 // such a point needs a slot for every microbatch in flight.
@@ -29,11 +33,11 @@ const align = 64
 func Plan(p *ir.Program) error {
 	p.Sizes = map[ir.Space]int64{}
 	for i := range p.Values {
-		place(p, &p.Values[i])
+		persist(p, &p.Values[i])
 	}
 	l := lifetimes(p)
 	if p.Mode == ir.Lean {
-		p.Sizes[ir.Arena] = pack(p, l.all(), 0)
+		p.Sizes[ir.Arena] = l.pack(l.all(), 0)
 	} else {
 		p.Sizes[ir.Arena] = pipelined(p, l)
 	}
@@ -43,8 +47,8 @@ func Plan(p *ir.Program) error {
 
 func up(n int64) int64 { return (n + align - 1) / align * align }
 
-// place lays out what persists, one value after another.
-func place(p *ir.Program, v *ir.Value) {
+// persist lays out what persists, one value after another.
+func persist(p *ir.Program, v *ir.Value) {
 	v.Slots = 1
 	switch v.Kind {
 	case ir.Images:
@@ -84,7 +88,7 @@ type life struct {
 	first, last int
 	from, to    int // stretches
 	unit        int
-	inPlace     ir.ValueID // may take the place of this one, which dies at first
+	over        []ir.ValueID // may lie in the memory of each of these that ends at first
 }
 
 // stretch is a part of the order within which no other microbatch's ops run.
@@ -162,19 +166,38 @@ func (t *table) op(o *ir.Op, at int) {
 		}
 		l := t.lives[v]
 		if l == nil {
-			l = &life{value: v, first: at, from: here, unit: t.p.Values[v].Unit, inPlace: ir.None}
+			l = &life{value: v, first: at, from: here, unit: t.p.Values[v].Unit, over: Over(o, v)}
 			t.lives[v] = l
-			if slices.Contains(o.Out, v) && worksInPlace(o.Code) {
-				l.inPlace = o.In[0]
-			}
 		}
 		l.last, l.to = at, here
 	}
 }
 
-// worksInPlace reports whether an op may write its result over its first
-// argument.
-func worksInPlace(c op.Code) bool { return c == op.Add || c == op.ReLUGrad || c == op.ReLU }
+// Over lists the arguments of o in whose memory its result v may be made in
+// place, as far as the op is concerned: none where v is no result.
+func Over(o *ir.Op, v ir.ValueID) (args []ir.ValueID) {
+	out := slices.Index(o.Out, v)
+	if out < 0 {
+		return nil
+	}
+	for i, a := range o.In {
+		if a != ir.None && op.Rows[o.Code].MayLieOver(out, i) && once(o.In, a) {
+			args = append(args, a)
+		}
+	}
+	return args
+}
+
+// once reports whether an argument stands there once only.
+func once(in []ir.ValueID, a ir.ValueID) bool {
+	n := 0
+	for _, v := range in {
+		if v == a {
+			n++
+		}
+	}
+	return n == 1
+}
 
 // settle decides slots and widens the lives of values that cross stretches.
 func (t *table) settle(end int) {
@@ -204,90 +227,94 @@ func (t *table) settle(end int) {
 }
 
 // pack gives offsets, from base on, to lives that overlap in time so that they
-// do not overlap in memory: largest first, each at the lowest free place. It
-// returns the end of the highest.
-func pack(p *ir.Program, lives []*life, base int64) int64 {
-	sorted := slices.Clone(lives)
-	size := func(l *life) int64 {
-		v := &p.Values[l.value]
-		return up(v.Stride*int64(v.Slots-1) + v.Bytes())
-	}
-	slices.SortStableFunc(sorted, func(a, b *life) int {
-		return cmp.Or(-cmp.Compare(size(a), size(b)), cmp.Compare(a.first, b.first), cmp.Compare(a.value, b.value))
+// do not overlap in memory: largest first, each at the lowest free place. A
+// result made in place goes where its argument goes. It returns the end of the
+// highest.
+func (t *table) pack(lives []*life, base int64) int64 {
+	sorted := t.join(lives)
+	slices.SortStableFunc(sorted, func(a, b *place) int {
+		return cmp.Or(-cmp.Compare(a.size, b.size), cmp.Compare(a.first, b.first), cmp.Compare(a.values[0], b.values[0]))
 	})
-	var placed []placement // by offset
-	var taken []spot
+	var placed []*place // by offset
 	high := base
 	for _, l := range sorted {
-		v := &p.Values[l.value]
-		n := size(l)
-		if v.Space == ir.Input {
-			v.Offset = p.Sizes[ir.Input]
-			p.Sizes[ir.Input] += n
+		if v := &t.p.Values[l.values[0]]; v.Space == ir.Input {
+			v.Offset = t.p.Sizes[ir.Input]
+			t.p.Sizes[ir.Input] += l.size
 			continue
 		}
-		taken = taken[:0]
-		inPlace := spot{-1, -1} // of a value that this one may share its bytes with
-		for i := range placed {
-			o := &placed[i]
-			if l.first > o.last || o.first > l.last {
-				continue
-			}
-			if inPlace.from < 0 && o.to-o.from == n && (takes(l, o.life) || takes(o.life, l)) {
-				inPlace = o.spot
-				continue
-			}
-			taken = append(taken, o.spot)
+		l.from = lowest(placed, l, base)
+		for _, v := range l.values {
+			t.p.Values[v].Offset = l.from
 		}
-		v.Offset = lowest(taken, inPlace, base, n)
-		placed = insert(placed, placement{spot{v.Offset, v.Offset + n}, l.first, l.last, l})
-		high = max(high, v.Offset+n)
+		at, _ := slices.BinarySearchFunc(placed, l, func(a, b *place) int { return cmp.Compare(a.from, b.from) })
+		placed = slices.Insert(placed, at, l)
+		high = max(high, l.from+l.size)
 	}
 	return high
 }
 
-// placement is a life with its place; the times are copied for speed.
-type placement struct {
-	spot
+// place is a stretch of the arena for a time: for one value, or for several of
+// one size, each made in place of the one before.
+type place struct {
+	values      []ir.ValueID
 	first, last int
-	life        *life
+	from, size  int64
 }
 
-// insert keeps the list sorted by offset.
-func insert(ps []placement, p placement) []placement {
-	at, _ := slices.BinarySearchFunc(ps, p, func(a, b placement) int { return cmp.Compare(a.from, b.from) })
-	return slices.Insert(ps, at, p)
-}
-
-// spot is a stretch of the arena.
-type spot struct{ from, to int64 }
-
-// lowest is the place for n bytes beside what is taken, sorted: exactly on the bytes of inPlace, where
-// nothing else lies there, else the lowest free one that shares none of them.
-// An op may write over its argument, but not beside its beginning.
-func lowest(taken []spot, inPlace spot, base, n int64) int64 {
-	if inPlace.from >= base {
-		free := !slices.ContainsFunc(taken, func(s spot) bool { return s.from < inPlace.to && inPlace.from < s.to })
-		if free {
-			return inPlace.from
+// join makes the places that lives need.
+func (t *table) join(lives []*life) []*place {
+	byTime := slices.Clone(lives)
+	slices.SortStableFunc(byTime, func(a, b *life) int { return cmp.Compare(a.first, b.first) })
+	var places []*place
+	ends := map[ir.ValueID]*place{} // by the last value there so far
+	for _, l := range byTime {
+		own := t.inPlace(l, ends)
+		if own == nil {
+			v := &t.p.Values[l.value]
+			own = &place{first: l.first, size: up(v.Stride*int64(v.Slots-1) + v.Bytes())}
+			places = append(places, own)
 		}
-		i, _ := slices.BinarySearchFunc(taken, inPlace, func(a, b spot) int { return cmp.Compare(a.from, b.from) })
-		taken = slices.Insert(taken, i, inPlace)
+		own.values, own.last = append(own.values, l.value), l.last
+		ends[l.value] = own
 	}
-	at := base
-	for _, s := range taken {
-		if at+n <= s.from {
-			break
+	return places
+}
+
+// inPlace is the place in which l is made over what ends there with the op that
+// makes l, or nil.
+func (t *table) inPlace(l *life, ends map[ir.ValueID]*place) *place {
+	for _, v := range l.over {
+		if own := ends[v]; own != nil && t.takes(l, t.lives[v]) {
+			delete(ends, v)
+			return own
 		}
-		at = max(at, s.to)
+	}
+	return nil
+}
+
+// takes reports whether late may lie exactly where early lies, which ends in
+// the op that makes late. Both have one slot: what microbatches share has one
+// place for all of them.
+func (t *table) takes(late, early *life) bool {
+	a, b := &t.p.Values[late.value], &t.p.Values[early.value]
+	return late.first == early.last && a.Space == b.Space && a.Slots == 1 && b.Slots == 1 && a.Bytes() == b.Bytes()
+}
+
+// lowest is the lowest offset, from base on, at which l has no byte in common
+// with what is placed at the same time.
+func lowest(placed []*place, l *place, base int64) int64 {
+	at := base
+	for _, o := range placed {
+		switch {
+		case l.first > o.last || o.first > l.last:
+			continue
+		case at+l.size <= o.from:
+			return at
+		}
+		at = max(at, o.from+o.size)
 	}
 	return at
-}
-
-// takes reports whether late may lie exactly where early lies, which dies in
-// the op that makes it.
-func takes(late, early *life) bool {
-	return late.inPlace == early.value && late.first == early.last
 }
 
 // pipelined plans a region for each unit's frames, and one for each map and
@@ -302,7 +329,7 @@ func pipelined(p *ir.Program, t *table) int64 {
 				mine = append(mine, l)
 			}
 		}
-		base = pack(p, mine, base)
+		base = t.pack(mine, base)
 	}
 	for _, l := range t.all() {
 		v := &p.Values[l.value]

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/ir"
@@ -68,5 +69,73 @@ func TestInPlaceGivesWay(t *testing.T) {
 	}
 	if p.Values[y].Offset == p.Values[b].Offset || p.Values[x].Offset == p.Values[b].Offset {
 		t.Errorf("values that live together share bytes: %v", spots)
+	}
+}
+
+// TestWhatLiesOverWhat has a conv_norm_grad whose results may lie over more and
+// dy; each is kept apart where its argument is read again, is there twice or
+// has another result.
+func TestWhatLiesOverWhat(t *testing.T) {
+	const dy, z, v, x, w, more, dx, dres, end = 0, 1, 2, 3, 4, 5, 6, 7, 8
+	const none = ir.None
+	tests := []struct {
+		name     string
+		code     op.Code
+		in, out  []ir.ValueID
+		then     []ir.ValueID // read by the next op
+		dx, dres ir.ValueID   // what they lie over
+	}{
+		{"both", op.ConvNormGrad, ids(dy, z, none, v, v, v, x, w, more), ids(dx, dres), ids(dx, dres), more, dy},
+		{"more is read again", op.ConvNormGrad, ids(dy, z, none, v, v, v, x, w, more), ids(dx, dres), ids(dx, dres, more), none, dy},
+		{"dy is read again", op.ConvNormGrad, ids(dy, z, none, v, v, v, x, w, more), ids(dx, dres), ids(dx, dres, dy), more, none},
+		{"dy is more", op.ConvNormGrad, ids(dy, z, none, v, v, v, x, w, dy), ids(dx, dres), ids(dx, dres), none, none},
+		{"one place for two", op.NormGrad, ids(dy, z, none, v, v, v), ids(dx, dres), ids(dx, dres), dy, none},
+		{"the second of two", op.Add, ids(more, dy), ids(dx), ids(dx, more), dy, none},
+		{"not z", op.NormGrad, ids(dy, z, none, v, v, v), ids(dx), ids(dx, dy), none, none},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := program([]ir.Op{
+				{Code: op.Resize, Out: ids(dy, z, v, x, w, more)},
+				{Code: tt.code, In: tt.in, Out: tt.out},
+				{Code: op.Concat, In: tt.then, Out: ids(end)},
+			}, 2, 2, 2, 2, 2, 2, 2, 2, 1)
+			if err := Plan(p); err != nil {
+				t.Fatal(err)
+			}
+			for result, want := range map[ir.ValueID]ir.ValueID{dx: tt.dx, dres: tt.dres} {
+				got := ir.ValueID(none)
+				for _, a := range tt.in {
+					if a != none && slices.Contains(tt.out, result) && p.Values[a].Offset == p.Values[result].Offset {
+						got = a
+					}
+				}
+				if got != want {
+					t.Errorf("result %d lies over %d, not %d", result, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestChainInPlace has gradients added one to the next: all lie in the memory
+// of the first.
+func TestChainInPlace(t *testing.T) {
+	const dy, w, a, b, c, end = 0, 1, 2, 3, 4, 5
+	grad := func(more, dx ir.ValueID) ir.Op {
+		return ir.Op{Code: op.ConvNormGrad, In: ids(dy, w, ir.None, w, w, w, w, w, more), Out: ids(dx)}
+	}
+	p := program([]ir.Op{
+		{Code: op.Resize, Out: ids(dy, w)},
+		{Code: op.ConvInput, In: ids(dy, w), Out: ids(a)},
+		grad(a, b), grad(b, c),
+		{Code: op.Concat, In: ids(c, dy, w), Out: ids(end)},
+	}, 1, 1, 2, 2, 2, 1)
+	if err := Plan(p); err != nil {
+		t.Fatal(err)
+	}
+	at := func(v int) int64 { return p.Values[v].Offset }
+	if at(a) != at(b) || at(b) != at(c) {
+		t.Errorf("a chain lies at %d, %d, %d", at(a), at(b), at(c))
 	}
 }

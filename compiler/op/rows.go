@@ -1,6 +1,10 @@
 package op
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Arg is an argument or a result of an op.
 type Arg struct {
@@ -11,6 +15,11 @@ type Arg struct {
 	Sums bool
 	// Many: one or more of these; only the last argument may say so.
 	Many bool
+	// Over names arguments of the result's shape in whose memory, from the same
+	// byte on, the result may be made in place: the kernel reads of it whatever
+	// it needs before it writes there. That holds where the argument stands only
+	// once among the op's, and no other result lies there.
+	Over []string
 }
 
 // Row defines an op.
@@ -51,11 +60,11 @@ var Rows = [numCodes]Row{
 		Doc: "z = conv(x, w) without bias, y = norm(z) as in conv and norm; where in_mean is there, x is another norm's input and that norm is applied on read: the convolution sees act((x-in_mean)*in_invstd*in_scale + in_shift), act a relu where InReLU is set, statistics per channel or, where InGroups > 0, per picture and group, and zero outside the map",
 	},
 	ReLU: {
-		Name: "relu", In: args("x"), Out: args("y"), Shape: same(0), Grad: []Code{ReLUGrad},
+		Name: "relu", In: args("x"), Out: args("y@x"), Shape: same(0), Grad: []Code{ReLUGrad},
 		Doc: "y = max(x, 0)",
 	},
 	Add: {
-		Name: "add", In: args("a", "b"), Out: args("y"), Shape: sameBoth, Grad: nil,
+		Name: "add", In: args("a", "b"), Out: args("y@a@b"), Shape: sameBoth, Grad: nil,
 		Doc: "y = a + b; the gradient of both is dy itself",
 	},
 	PoolMax: {
@@ -103,16 +112,16 @@ var Rows = [numCodes]Row{
 		Doc: "gradient of conv with respect to its weights, added",
 	},
 	NormGrad: {
-		Name: "norm_grad", In: args("dy", "x", "y?", "scale", "saved_mean", "saved_invstd"), Out: args("dx", "dresidual?", "dscale?+", "dshift?+"), Shape: normGradShape,
+		Name: "norm_grad", In: args("dy", "x", "y?", "scale", "saved_mean", "saved_invstd"), Out: args("dx@dy", "dresidual?@dy", "dscale?+", "dshift?+"), Shape: normGradShape,
 		Doc: "gradients of norm: x is its input, y its output where a relu is fused; dresidual is dy behind the relu's mask; scale and shift gradients are added where Weights is set",
 	},
 	ConvNormGrad: {
-		Name: "conv_norm_grad", In: args("dy", "z", "y?", "scale", "saved_mean", "saved_invstd", "x", "w", "more?", "shift?", "in_scale?", "in_shift?", "in_mean?", "in_invstd?"), Out: args("dx?", "dresidual?", "dscale?+", "dshift?+", "dw?+"),
+		Name: "conv_norm_grad", In: args("dy", "z", "y?", "scale", "saved_mean", "saved_invstd", "x", "w", "more?", "shift?", "in_scale?", "in_shift?", "in_mean?", "in_invstd?"), Out: args("dx?@more", "dresidual?@dy", "dscale?+", "dshift?+", "dw?+"),
 		Shape: convNormGradShape, MultiplyAdds: convNormGradMACs,
 		Doc: "gradients of conv_norm, those present: dz, dresidual, dscale and dshift as norm_grad makes them of dy, z and y, dx = conv_input(dz, w) (+ more, a gradient of x that is there already), dw += conv_weight(x, dz); dz is no result, so that it need not leave the cache; dscale, dshift and dw are there where Weights is set; where ReLU is set without y, its mask is where (z-saved_mean)*saved_invstd*scale + shift is above 0; where in_mean is there, conv_weight reads x as conv_norm does, and dx is the gradient of what is read",
 	},
 	ReLUGrad: {
-		Name: "relu_grad", In: args("dy", "y"), Out: args("dx"), Shape: sameBoth,
+		Name: "relu_grad", In: args("dy", "y"), Out: args("dx@dy"), Shape: sameBoth,
 		Doc: "dx = dy where y > 0, else 0",
 	},
 	PoolMaxGrad: {
@@ -197,10 +206,22 @@ func Place(args []Arg, name string) int {
 	panic("op: no argument or result " + name)
 }
 
-// args reads the short notation of the table: ? optional, + sums, * many.
+// MayLieOver reports whether result number out may be made in place over
+// argument number in, as Arg.Over says.
+func (r *Row) MayLieOver(out, in int) bool {
+	if out >= len(r.Out) || in >= len(r.In) {
+		return false
+	}
+	return slices.Contains(r.Out[out].Over, r.In[in].Name)
+}
+
+// args reads the short notation of the table: ? optional, + sums, * many, and
+// behind each @ what the result may lie over.
 func args(names ...string) []Arg {
 	as := make([]Arg, len(names))
 	for i, n := range names {
+		over := strings.Split(n, "@")
+		n, as[i].Over = over[0], over[1:]
 		for len(n) > 0 {
 			switch n[len(n)-1] {
 			case '?':

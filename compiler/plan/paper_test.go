@@ -76,14 +76,22 @@ func TestPResNet50(t *testing.T) {
 // TestSavedActivations compares lean LoCo with end to end, same file, batch and
 // microbatch, no frame recomputed: the paper's ratios are 1.28 and 2.76, and ours
 // 1.298 and 2.707 where norms are not applied on read. That pass takes 15 %
-// of the activations from both methods, slightly more from end to end.
+// of the activations from both methods, slightly more from end to end. Whole
+// arenas have gradients too; results made in place keep those few.
 func TestSavedActivations(t *testing.T) {
-	for name, least := range map[string]float64{"resnet50.loco": 1.28, "presnet50.loco": 2.67} {
+	least := map[string]struct{ saved, arena float64 }{
+		"resnet50.loco":  {1.28, 1.15},
+		"presnet50.loco": {2.67, 2.30},
+	}
+	for name, least := range least {
 		e2e, loco := paper(t, name, "e2e").Memory, paper(t, name, "loco").Memory
-		saved := float64(e2e.Saved) / float64(loco.Saved)
-		t.Logf("%s: saved activations %.3f, whole arena %.3f", name, saved, float64(e2e.Arena)/float64(loco.Arena))
-		if saved < least {
-			t.Errorf("%s: end to end saves %.3f times what LoCo does, less than %.2f", name, saved, least)
+		saved, arena := float64(e2e.Saved)/float64(loco.Saved), float64(e2e.Arena)/float64(loco.Arena)
+		t.Logf("%s: saved activations %.3f; whole arena %.3f, %d and %d MiB", name, saved, arena, e2e.Arena>>20, loco.Arena>>20)
+		if saved < least.saved {
+			t.Errorf("%s: end to end saves %.3f times what LoCo does, less than %.2f", name, saved, least.saved)
+		}
+		if arena < least.arena {
+			t.Errorf("%s: end to end's arena is %.3f times LoCo's, less than %.2f", name, arena, least.arena)
 		}
 	}
 }

@@ -4,7 +4,8 @@
 //	cases (random, by number) --> backend ----> results --.
 //	          '-----------------> reference --> wanted ----+--> compare
 //
-// Run compares every op with simple loops in float64, Gradients compares the
+// Run compares every op with simple loops in float64, and results made over an
+// argument, where the table allows that, with those made apart; Gradients compares the
 // gradient ops with central differences, Same compares backends that must
 // agree to the byte.
 //
@@ -57,6 +58,9 @@ func RunAs(t *testing.T, open func() device.Backend, dtype op.Dtype, tol Toleran
 					t.Fatal(err)
 				}
 				if err := compare(b, p, tol); err != nil {
+					t.Errorf("case %d: %v\n%s", i, err, p)
+				}
+				if err := inPlace(b, p); err != nil {
 					t.Errorf("case %d: %v\n%s", i, err, p)
 				}
 			}

@@ -79,7 +79,11 @@ type problem struct {
 	in, out []*array
 	lr      float64
 	step    int
+	over    []overlay
 }
+
+// overlay puts a result in the memory of an argument, which then holds it.
+type overlay struct{ out, in int }
 
 // inPlace: the results are the arguments.
 func (p *problem) inPlace() bool {
@@ -188,7 +192,11 @@ func newRig(b device.Backend, p *problem) (*rig, error) {
 		r.call.Out = r.call.In
 		return r, nil
 	}
-	for _, a := range p.out {
+	for i, a := range p.out {
+		if at := slices.IndexFunc(p.over, func(o overlay) bool { return o.out == i }); at >= 0 {
+			r.call.Out = append(r.call.Out, r.in[p.over[at].in].tensor)
+			continue
+		}
 		at, err := place(b, a)
 		if err != nil {
 			return r, err

@@ -28,7 +28,45 @@ func (r *run) check() (op.Dtype, error) {
 	if err := checkAttr(r.call.Code, r.attr); err != nil {
 		return 0, err
 	}
-	return dtype, r.checkShapes(row)
+	return dtype, cmp.Or(r.checkShapes(row), r.checkPlaces(row))
+}
+
+// checkPlaces: results lie apart from arguments, but for those that the row
+// lets lie exactly over one.
+func (r *run) checkPlaces(row *op.Row) error {
+	if r.updates() {
+		return nil // results are the arguments
+	}
+	for i, y := range r.outMem {
+		for j, x := range r.inMem {
+			if !meet(x, y) {
+				continue
+			}
+			result, arg := row.Out[min(i, len(row.Out)-1)].Name, row.In[min(j, len(row.In)-1)].Name
+			switch may := row.MayLieOver(i, j); {
+			case !may:
+				return fmt.Errorf("result %s may not lie over argument %s", result, arg)
+			case len(x) != len(y) || &x[0] != &y[0]:
+				return fmt.Errorf("result %s lies on part of argument %s", result, arg)
+			}
+		}
+	}
+	return nil
+}
+
+// updates reports whether the op changes its arguments.
+func (r *run) updates() bool {
+	c := r.call.Code
+	return c == op.SGD || c == op.LARS || c == op.AdamW
+}
+
+// meet reports whether pieces of memory have a byte in common.
+func meet(x, y []byte) bool {
+	if len(x) == 0 || len(y) == 0 {
+		return false
+	}
+	a, b := uintptr(first(x)), uintptr(first(y))
+	return a < b+uintptr(len(y)) && b < a+uintptr(len(x))
 }
 
 // operands resolves tensors to memory. Trailing absent ones may be left out.

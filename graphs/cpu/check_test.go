@@ -81,6 +81,14 @@ func TestRefusals(t *testing.T) {
 		{"fused weight gradient unasked", fused(func(c *device.Call) { c.Attr.Weights, c.Out[2], c.Out[3] = false, none, none }), "cpu: conv_norm_grad: dw is there although the settings say it is not"},
 		{"more than nothing", fused(func(c *device.Call) { c.Out[0] = none }), "cpu: conv_norm_grad: argument more is there although there is no result dx to add it to"},
 		{"more of another shape", fused(func(c *device.Call) { c.In[8] = y }), "cpu: conv_norm_grad: gradient [2 5 5 4] does not fit input [2 5 5 3]"},
+		{"gradient beside the beginning of more", fused(func(c *device.Call) {
+			both := m(2*2*5*5*3 + 1)
+			c.In[8] = device.Tensor{Buffer: both.Buffer, Shape: x.Shape, Dtype: op.F32}
+			c.Out[0] = device.Tensor{Buffer: both.Buffer, Offset: 4, Shape: x.Shape, Dtype: op.F32}
+		}), "cpu: conv_norm_grad: result dx lies on part of argument more"},
+		{"gradient over what made it", fused(func(c *device.Call) { c.Out[0] = x }), "cpu: conv_norm_grad: result dx may not lie over argument x"},
+		{"gradient over more that is dy", device.Call{Code: op.ConvNormGrad, Attr: conv, In: ts(x, m(2, 5, 5, 3), none, m(3), m(3), m(3), m(2, 5, 5, 3), m(3, 3, 3, 3), x), Out: ts(x)}, "cpu: conv_norm_grad: result dx may not lie over argument dy"},
+		{"copy of itself", device.Call{Code: op.Copy, In: ts(x), Out: ts(x)}, "cpu: copy: result b may not lie over argument a"},
 		{"fused mask behind a residual", fused(func(c *device.Call) { c.Attr.ReLU, c.Attr.Residual, c.In = true, true, append(c.In, c4) }), "cpu: conv_norm_grad: argument y is missing where a relu is fused"},
 		{"fused mask's shift", fused(func(c *device.Call) { c.Attr.ReLU, c.In = true, append(c.In, m(3)) }), "cpu: conv_norm_grad: shift has shape [3], not [4]"},
 		{"fused gradient's read", fused(func(c *device.Call) { c.In = append(c.In, none, c4, c4, c4, c4) }), "cpu: conv_norm_grad: in_scale has shape [4], not [3]"},

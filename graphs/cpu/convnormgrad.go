@@ -93,10 +93,22 @@ func (a *convNormGradArgs[T]) gradients(r *run, dz []T) error {
 	if a.dx == nil {
 		return nil
 	}
-	if err := inputGradient(r, a.conv, dz, a.w, a.dx); err != nil || a.more == nil {
+	return addedTo(r, a.more, a.dx, func(dx []T) error { return inputGradient(r, a.conv, dz, a.w, dx) })
+}
+
+// addedTo lets do write a gradient, and adds more, if there, to it in dx.
+// Where dx lies on more, the gradient is made in scratch: it would be written
+// over what is to be added.
+func addedTo[T float](r *run, more, dx []T, do func(dx []T) error) error {
+	to := dx
+	if more != nil && &more[0] == &dx[0] {
+		to = scratch[T](&r.shared, slotAdded, len(dx))
+		more = to
+	}
+	if err := do(to); err != nil || more == nil {
 		return err
 	}
-	return addAll(r, a.dx, a.more)
+	return addAll(r, dx, more)
 }
 
 // addAll adds x to y, of one length.

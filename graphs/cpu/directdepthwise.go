@@ -90,10 +90,8 @@ func (t *convNormGradTask) depthwiseGradients() error {
 		if t.dx == nil {
 			return nil
 		}
-		dx := t.dx[from*in : to*in]
-		if err := depthwiseInput32(t.r, part, dz, t.convNormGradArgs.w, dx); err != nil || t.more == nil {
-			return err
-		}
-		return addAll(t.r, dx, t.more[from*in:to*in])
+		return addedTo(t.r, rowsOf(t.more, from, to, in), rowsOf(t.dx, from, to, in), func(dx []float32) error {
+			return depthwiseInput32(t.r, part, dz, t.convNormGradArgs.w, dx)
+		})
 	})
 }

@@ -21,7 +21,7 @@ func (m mapRows) tile(ws *workspace) *vector.NormTile {
 }
 
 // first is where elements start.
-func first[T float](mem []T) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(mem)) }
+func first[T any](mem []T) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(mem)) }
 
 // apply writes act((x-centre)*gain + shift (+ residual)) to y. The residual
 // lies as x does.

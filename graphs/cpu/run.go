@@ -106,6 +106,7 @@ const (
 	slotStats   // partial sums of a norm
 	slotSums    // sums of channels
 	slotPanel   // a factor of a product, packed
+	slotAdded   // a gradient that is added where it belongs
 	slotGroup   // of pixels: factors, or sums in float64
 	slots
 )

@@ -40,7 +40,8 @@ func (t Tensor) Bytes() int64 { return int64(t.Elements()) * int64(t.Dtype.Size(
 
 // Call is one op on tensors, in the order the op's row gives. LR and Step are
 // the scalars that change from step to step: the learning rate and the number
-// of the update, from 1.
+// of the update, from 1. A result may lie over an argument exactly where the row
+// says so (op.Arg.Over); the kernel must then give the same bytes as apart.
 type Call struct {
 	Code op.Code
 	Attr op.Attr
