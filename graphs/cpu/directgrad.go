@@ -156,7 +156,8 @@ func (t *convNormGradTask) gradients() error {
 		done := 0
 		for i := from; i < to; i++ {
 			done += t.one(ws, i, func(u unit, dz []float32, p plane) int {
-				return t.weights.unit(ws, u, t.x, dz, p, segment, i > from, 0, t.k)
+				x := t.x.unit(ws, t.geometry, u, t.geometry.of(u).inputPlane())
+				return t.weights.unit(ws, u, x, dz, p, segment, i > from, 0, t.k)
 			})
 		}
 		return done
@@ -309,7 +310,7 @@ func (t *convNormGradTask) byParts() error {
 	if t.geometry.flat() {
 		size = t.k
 	}
-	per := max(partElements/(most*size), 1) // units
+	per := max(min(partElements/(most*size), t.weights.together(t.x)), 1) // units
 	dz := scratch[float32](&t.r.shared, slotGrad, min(per, t.units)*most*size)
 	for first := 0; first < t.units; first += per {
 		last := min(first+per, t.units)
@@ -331,6 +332,10 @@ func (t *convNormGradTask) byParts() error {
 // sharedGradients makes the weight and input gradients of units [first,last),
 // whose dz is there. Weight tiles come first, since they are the longest.
 func (t *convNormGradTask) sharedGradients(first, last int, dz func(int) []float32) error {
+	inputs, err := t.weights.share(t.x, first, last)
+	if err != nil {
+		return err
+	}
 	n := t.weights.parts
 	tiles := n
 	if t.input != nil {
@@ -346,7 +351,8 @@ func (t *convNormGradTask) sharedGradients(first, last int, dz func(int) []float
 		done := 0
 		for i := first; i < last; i++ {
 			u := t.unit(i, t.units)
-			done += t.weights.unit(ws, u, t.x, dz(i), t.plane(u), 0, true, k0, k1)
+			t.weights.ahead(ws.ahead.none(), i+1, last, t.x, nil)
+			done += t.weights.unit(ws, u, inputs(ws, i), dz(i), t.plane(u), 0, true, k0, k1)
 		}
 		return done
 	})

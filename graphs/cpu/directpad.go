@@ -89,10 +89,13 @@ type unit struct{ from, to int }
 
 // unitElements is about how many elements of its widest map a unit has: they
 // stay in the second cache level. unitPixels bounds its pixels where pictures
-// are small.
+// are small; fewPixels are too few to pay for reading the weights, so that a
+// unit may rather be up to largeUnit elements.
 const (
 	unitElements = 64 << 10
+	largeUnit    = 4 * unitElements
 	unitPixels   = 1 << 10
+	fewPixels    = 256
 )
 
 // flat: a pointwise convolution does not see where pictures end, and the whole
@@ -103,13 +106,17 @@ func (g geometry) flat() bool {
 
 // units is how many units the batch is cut into.
 func (g geometry) units() int {
-	widest := max(g.c, g.k)
 	if g.flat() {
-		return parts(g.pixels(), min(max(unitElements/widest, 56), unitPixels))
+		return parts(g.pixels(), perUnit(max(g.c, g.k), 1))
 	}
-	size := max(g.h*g.w*g.c, g.oh*g.ow*g.k)
-	per := min(unitElements/size, unitPixels/(g.oh*g.ow))
-	return parts(g.n, max(per, 1))
+	return parts(g.n, perUnit(max(g.h*g.w*g.c, g.oh*g.ow*g.k), g.oh*g.ow))
+}
+
+// perUnit is how many pictures of size elements and some pixels a unit has.
+func perUnit(size, pixels int) int {
+	fit := min(unitElements/size, unitPixels/pixels)
+	few := min(largeUnit/size, parts(fewPixels, pixels))
+	return max(fit, few, 1)
 }
 
 // unit is number i of n. In a flat geometry it counts pixels.

@@ -12,29 +12,38 @@ type reader struct {
 	relu                       bool
 }
 
+// asItLies: the plane's pictures are those of x itself.
+func (x reader) asItLies(p plane) bool { return x.mean == nil && !p.copied }
+
 // unit is a unit's pictures as the plane wants them: x itself, or a copy in ws.
 func (x reader) unit(ws *workspace, g geometry, u unit, p plane) []float32 {
-	src, n := x.x[g.input(u):], g.of(u).n
-	if x.mean == nil {
-		return p.pictures(ws, slotPad, src, n)
+	if x.asItLies(p) {
+		return x.x[g.input(u):]
 	}
-	size := p.h * p.w * p.c
-	if p.groups > 1 {
-		dense := scratch[float32](ws, slotRead, n*size)
-		for i := range n {
-			x.normalise(ws, u.from+i, src[i*size:], dense[i*size:], plane{h: p.h, w: p.w, c: p.c, groups: 1, hp: p.h, wp: p.w})
-		}
-		return p.pictures(ws, slotPad, dense, n)
-	}
-	dst := scratch[float32](ws, slotPad, n*p.size())
-	for i := range n {
-		to := dst[i*p.size():]
-		if p.copied {
-			p.clearBorder(to)
-		}
-		x.normalise(ws, u.from+i, src[i*size:], to, p)
-	}
+	dst := scratch[float32](ws, slotPad, g.of(u).n*p.size())
+	x.copy(ws, g, u, p, dst)
 	return dst
+}
+
+// copy writes a unit's pictures to dst as the plane wants them.
+func (x reader) copy(ws *workspace, g geometry, u unit, p plane, dst []float32) {
+	src, size := x.x[g.input(u):], p.h*p.w*p.c
+	for i := range g.of(u).n {
+		from, to := src[i*size:][:size], dst[i*p.size():][:p.size()]
+		switch {
+		case x.mean == nil:
+			p.fill(to, from)
+		case p.groups > 1 && p.copied:
+			dense := scratch[float32](ws, slotRead, size)
+			x.normalise(ws, u.from+i, from, dense, plane{h: p.h, w: p.w, c: p.c, groups: 1, hp: p.h, wp: p.w})
+			p.fill(to, dense)
+		default:
+			if p.copied {
+				p.clearBorder(to)
+			}
+			x.normalise(ws, u.from+i, from, to, p)
+		}
+	}
 }
 
 // normalise writes a picture, which has the given number where statistics are

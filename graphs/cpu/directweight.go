@@ -84,23 +84,60 @@ func convWeightDirect(r *run) error {
 
 // run adds the gradient for outputs' gradients dy.
 func (c *weightGrad) run(x reader, dy []float32) error {
-	err := c.r.eachCounted(c.segments*c.parts, func(tile int, ws *workspace) int {
-		k0, k1 := span(tile%c.parts, c.parts, c.k)
-		u0, u1 := c.segment(tile / c.parts)
-		done := 0
-		for i := u0; i < u1; i++ {
-			u := c.geometry.unit(i, c.units)
-			g := c.geometry.of(u)
-			grad := plane{h: g.oh, w: g.ow, c: g.k, groups: g.groups, hp: g.oh, wp: g.ow}
-			c.ahead(ws.ahead.none(), i+1, u1, x, dy)
-			done += c.unit(ws, u, x, dy[c.output(u):], grad, tile/c.parts, i > u0, k0, k1)
+	per := c.units
+	if c.parts > 1 {
+		per = c.together(x)
+	}
+	for first := 0; first < c.units; first += per {
+		last := min(first+per, c.units)
+		inputs, err := c.share(x, first, last)
+		if err != nil {
+			return err
 		}
-		return done
-	})
-	if err != nil {
-		return err
+		err = c.r.eachCounted(c.segments*c.parts, func(tile int, ws *workspace) int {
+			k0, k1 := span(tile%c.parts, c.parts, c.k)
+			begin, end := c.segment(tile / c.parts)
+			done, to := 0, min(end, last)
+			for i := max(begin, first); i < to; i++ {
+				u := c.geometry.unit(i, c.units)
+				g := c.geometry.of(u)
+				grad := plane{h: g.oh, w: g.ow, c: g.k, groups: g.groups, hp: g.oh, wp: g.ow}
+				c.ahead(ws.ahead.none(), i+1, to, x, dy)
+				done += c.unit(ws, u, inputs(ws, i), dy[c.output(u):], grad, tile/c.parts, i > begin, k0, k1)
+			}
+			return done
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return c.join()
+}
+
+// together is how many units' inputs are shared at a time.
+func (c *weightGrad) together(x reader) int {
+	g := c.geometry.of(unit{0, c.geometry.mostPictures(c.units)})
+	return max(1, partElements/max(g.n*g.inputPlane().size(), g.outputSize()))
+}
+
+// share returns the inputs of units [first,last) as kernels want them. Where
+// the workers share the weights and inputs must be copied, that is done once.
+func (c *weightGrad) share(x reader, first, last int) (func(ws *workspace, number int) []float32, error) {
+	g := c.geometry
+	if c.parts == 1 || x.asItLies(g.inputPlane()) {
+		return func(ws *workspace, number int) []float32 {
+			u := g.unit(number, c.units)
+			return x.unit(ws, g, u, g.of(u).inputPlane())
+		}, nil
+	}
+	n := g.of(unit{0, g.mostPictures(c.units)})
+	size := n.n * n.inputPlane().size()
+	mem := scratch[float32](&c.r.shared, slotPad, (last-first)*size)
+	at := func(_ *workspace, number int) []float32 { return mem[(number-first)*size:] }
+	return at, c.r.each(last-first, func(i int, ws *workspace) {
+		u := g.unit(first+i, c.units)
+		x.copy(ws, g, u, g.of(u).inputPlane(), at(ws, first+i))
+	})
 }
 
 // ahead asks for the unit that comes next.
@@ -109,13 +146,16 @@ func (c *weightGrad) ahead(a *ahead, next, last int, x reader, dy []float32) {
 		u := c.geometry.unit(next, c.units)
 		g := c.geometry.of(u)
 		a.add(x.x[c.input(u):][:g.inputSize()])
-		a.add(dy[c.output(u):][:g.outputSize()])
+		if c.parts == 1 { // else most of it is for others
+			a.add(dy[c.output(u):][:g.outputSize()])
+		}
 	}
 }
 
 // unit adds a unit's part of output channels [k0,k1) to a segment's sum, or
-// starts the sum with it. The unit's gradients dy lie as grad says.
-func (c *weightGrad) unit(ws *workspace, u unit, x reader, dy []float32, grad plane, segment int, add bool, k0, k1 int) int {
+// starts the sum with it. The unit's inputs lie as its plane says, its gradients
+// dy as grad says.
+func (c *weightGrad) unit(ws *workspace, u unit, x, dy []float32, grad plane, segment int, add bool, k0, k1 int) int {
 	g := c.geometry.of(u)
 	p := g.inputPlane()
 	dst := c.dw
@@ -124,7 +164,7 @@ func (c *weightGrad) unit(ws *workspace, u unit, x reader, dy []float32, grad pl
 	} else {
 		add = true
 	}
-	o := outerCall{set: c.r.b.tier.set, geometry: g, x: x.unit(ws, c.geometry, u, p), in: p, dy: dy, grad: grad, dst: dst, add: add, ahead: &ws.ahead}
+	o := outerCall{set: c.r.b.tier.set, geometry: g, x: x, in: p, dy: dy, grad: grad, dst: dst, add: add, ahead: &ws.ahead}
 	for group := k0 / g.kg; group*g.kg < k1; group++ {
 		o.group(&ws.outer, group, max(k0, group*g.kg), min(k1, (group+1)*g.kg))
 	}

@@ -57,7 +57,9 @@ func (b *Backend) ScratchBytes(c op.Code, a op.Attr, in, out [][]int) int64 {
 	case op.ConvNormGrad:
 		elements += int64(units*4*g.k) + 2*workers*int64(n.n*n.gradSet().plane.size()) + g.weightScratch()
 		if out[4] != nil && g.weightCut() > 1 {
-			elements += int64(min(partElements+n.n*n.gradSet().plane.size(), units*n.n*n.gradSet().plane.size()))
+			for _, unit := range []int{n.n * n.gradSet().plane.size(), n.n * n.inputPlane().size()} {
+				elements += int64(min(partElements+unit, units*unit))
+			}
 		}
 	}
 	return 4 * elements
