@@ -35,12 +35,6 @@ func (d *depth) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// options is choose where the memory of kernels is not known.
-func (m memoryFlags) options(net *model.Net, workers int) (lower.Options, error) {
-	opt, _, err := m.choose(net, workers, nil)
-	return opt, err
-}
-
 // choose settles depth and frames so that a run with so many loading workers
 // fits the memory on the backend, which may be nil.
 func (m memoryFlags) choose(net *model.Net, workers int, backend device.Backend) (lower.Options, *plan.Choice, error) {
