@@ -298,7 +298,7 @@ func TestSteadyStateAllocatesAlmostNothing(t *testing.T) {
 			must(t, b, c)
 		}
 	}
-	for range 20 { // until every worker has had its share of every kind of tile
+	for range 200 { // until every worker has had its share of every kind of tile
 		run()
 	}
 	if n := testing.AllocsPerRun(20, run); n > float64(15*len(step)) {

@@ -58,17 +58,12 @@ func (x reader) normalise(ws *workspace, picture int, src, dst []float32, p plan
 
 // factors are the norm's factors for a picture.
 func (x reader) factors(ws *workspace, picture, c int) normFactors {
-	f := newNormFactors(scratch[float32](ws, slotFactors, 2*c), c)
-	f.shift = x.shift
 	at, per := 0, 1
 	if x.groups > 0 {
 		at, per = picture*x.groups, c/x.groups
 	}
-	for i := range c {
-		f.centre[i] = x.mean[at+i/per]
-		f.gain[i] = x.invstd[at+i/per] * x.scale[i]
-	}
-	return f
+	f := makeFactors(scratch[float32](ws, slotFactors, 2*c), x.mean[at:], x.invstd[at:], x.scale, per)
+	return normFactors{centre: f.centre, gain: f.gain, shift: x.shift}
 }
 
 // normFactors are what channels are normalised with: (x-centre)*gain + shift.
