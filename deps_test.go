@@ -45,6 +45,7 @@ graphs/conformance  compiler/op graphs/device
 graphs/std
 
 runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
+runtime/disk
 runtime/export
 runtime/journal
 runtime/metrics     github.com/prometheus/client_golang github.com/prometheus/exporter-toolkit go.yaml.in/yaml/v2
