@@ -6,6 +6,7 @@ import (
 	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/compiler/plan"
 	"github.com/locorun/locorun/graphs/device"
+	"github.com/locorun/locorun/runtime/source"
 )
 
 // scratcher is a backend that knows what its kernels hold beside their operands.
@@ -141,6 +142,7 @@ func PlanOf(net *model.Net, turns []*ir.Program, images int, b device.Backend, w
 	pl := plan.Turns(net, turns, images)
 	m := &pl.Memory
 	m.Loader = LoaderBytes(net, turns[0], workers)
+	pl.Loading = source.LoaderConfig{Workers: workers}.Buffers()
 	m.Kernels = kernelsOfAll(b, turns)
 	m.Total += m.Loader + m.Kernels
 	pl.Kernels = Kernels(b, turns)

@@ -132,3 +132,21 @@ func (p *Program) MapSlots() int {
 	}
 	return 2 * p.Window()
 }
+
+// InFlight bounds the microbatches between the arrival of their images and
+// their last sweep in any unit. Each holds a slot: of the images, until the
+// lowest unit has swept it, or of a map, until the unit above has. So the bound
+// is the sum of these slots; in the lean order the same microbatches hold the
+// slots of all. The memory pass must have run.
+func (p *Program) InFlight() int {
+	n := p.Window()
+	if p.Mode == Lean {
+		return n
+	}
+	for k := range p.Units {
+		if out := p.Units[k].Out; out != None && p.Values[out].Unit == k {
+			n += p.Values[out].Slots
+		}
+	}
+	return n
+}

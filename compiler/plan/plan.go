@@ -25,6 +25,10 @@ type Plan struct {
 	Depth      int      `json:"depth"`
 	Frames     string   `json:"frames"` // one, kept, recomputed
 	Norm       string   `json:"norm"`   // what normalisation sees
+	// InFlight bounds the microbatches between the arrival of their images and
+	// their last sweep; Loading those before it, 0 where the loader is not known.
+	InFlight int `json:"microbatches_in_flight"`
+	Loading  int `json:"microbatches_in_loader"`
 
 	Stages []Stage `json:"stages"`
 	Units  []Unit  `json:"units"`
@@ -104,6 +108,7 @@ func Of(net *model.Net, p *ir.Program, images int) *Plan {
 		File: net.File, Method: net.Method, Input: shape(net.Input),
 		Batch: p.Batch, Microbatch: p.Microbatch, Epochs: net.Train.Epochs, Depth: p.Depth,
 		Frames: frames(p), Norm: normSees(net, p), Images: images,
+		InFlight: p.InFlight(),
 	}
 	for _, q := range net.Params {
 		pl.Params = append(pl.Params, q.Name+"="+q.Value)
@@ -169,6 +174,7 @@ func Turns(net *model.Net, turns []*ir.Program, images int) *Plan {
 		if one.Memory.Total > all.Memory.Total {
 			all.Memory = one.Memory
 		}
+		all.InFlight = max(all.InFlight, one.InFlight)
 		all.FLOPs += one.FLOPs
 		all.forward += one.forward
 	}

@@ -94,6 +94,11 @@ func (pl *Plan) printMemory(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "memory %s (%s): arena %s of which %s saved for sweeps at most, weights %s, gradients %s, optimizer %s, input %s, loader %s, kernels %s\n",
 		Bytes(m.Total), how, Bytes(m.Arena), Bytes(m.Saved), Bytes(m.Weights), Bytes(m.Gradients), Bytes(m.States), Bytes(m.Input), Bytes(m.Loader), Bytes(m.Kernels))
+	fmt.Fprintf(b, "microbatches in flight, from their arrival to their last sweep: %d at most, of %d images each", pl.InFlight, pl.Microbatch)
+	if pl.Loading > 0 {
+		fmt.Fprintf(b, "; %d more in the loader", pl.Loading)
+	}
+	b.WriteString("\n")
 	if pl.Choice != nil {
 		b.WriteString(pl.Choice.line())
 	}

@@ -70,7 +70,7 @@ func NewLoader(cfg LoaderConfig) (*Loader, error) {
 	cfg = cfg.withDefaults()
 	l := &Loader{cfg: cfg, views: views, epoch: -1}
 	f := &feed{jobs: l.jobs(), plan: l.plan, draw: l.draw, workers: cfg.Workers}
-	l.feed = newFeed(f, cfg.Hold+cfg.Ahead, cfg.Microbatch, l.values())
+	l.feed = newFeed(f, cfg.Buffers(), cfg.Microbatch, l.values())
 	return l, nil
 }
 
@@ -86,11 +86,17 @@ func (c LoaderConfig) withDefaults() LoaderConfig {
 	return c
 }
 
+// Buffers is the microbatches that a loader of this configuration holds at
+// once, those its caller has not released among them.
+func (c LoaderConfig) Buffers() int {
+	c = c.withDefaults()
+	return c.Hold + c.Ahead
+}
+
 // BufferBytes is the memory that a loader of this configuration holds for
 // pictures on their way.
 func (c LoaderConfig) BufferBytes() int64 {
-	c = c.withDefaults()
-	return 4 * int64(perImage*c.Shape.Elements()) * int64(c.Microbatch) * int64(c.Hold+c.Ahead)
+	return 4 * int64(perImage*c.Shape.Elements()) * int64(c.Microbatch) * int64(c.Buffers())
 }
 
 func (c LoaderConfig) check() error {
