@@ -45,6 +45,7 @@ graphs/conformance  compiler/op graphs/device
 graphs/std
 
 runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
+runtime/checkpoint  runtime/disk runtime/export
 runtime/disk
 runtime/export
 runtime/journal

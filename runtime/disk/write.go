@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
+	"strconv"
+	"strings"
 )
 
 // TempSuffix ends the names of files that are being written by WriteFile. One
@@ -23,19 +26,27 @@ const TempSuffix = ".tmp"
 func WriteFile(tree FS, name string, write func(io.Writer) error) error {
 	temp, f, err := createTemp(tree, name)
 	if err != nil {
-		return err
+		return Cause(err)
 	}
 	err = fill(f, write)
 	if err == nil {
-		err = tree.Rename(temp, name)
+		err = Cause(tree.Rename(temp, name))
 	}
 	if err != nil {
-		return errors.Join(err, tree.Remove(temp))
+		return discard(tree, temp, err)
 	}
 	if err := tree.SyncDir(path.Dir(name)); err != nil {
-		return fmt.Errorf("it is there but may not outlive a power cut: %w", err)
+		return fmt.Errorf("it is there but may not outlive a power cut: %w", Cause(err))
 	}
 	return nil
+}
+
+// discard removes a temporary file after an error.
+func discard(tree FS, temp string, err error) error {
+	if more := tree.Remove(temp); more != nil {
+		return fmt.Errorf("%w; removing the half-written file: %w", err, Cause(more))
+	}
+	return err
 }
 
 // createTemp makes a file beside name whose own name is not taken.
@@ -50,15 +61,62 @@ func createTemp(tree FS, name string) (temp string, f File, err error) {
 	return temp, f, err
 }
 
+// Target is the name that WriteFile was writing under a temporary one. Both lie
+// in one directory and are given without it.
+func Target(temp string) (name string, ok bool) {
+	name, ok = strings.CutSuffix(temp, TempSuffix)
+	if !ok || !strings.HasPrefix(name, ".") {
+		return "", false
+	}
+	dot := strings.LastIndexByte(name, '.')
+	if n, err := strconv.Atoi(name[dot+1:]); dot < 2 || err != nil || strconv.Itoa(n) != name[dot+1:] {
+		return "", false
+	}
+	return name[1:dot], true
+}
+
 // fill writes, syncs and closes f; it is closed whatever happens.
 func fill(f File, write func(io.Writer) error) error {
-	w := bufio.NewWriterSize(f, 1<<18)
+	w := bufio.NewWriterSize(nameless{f}, 1<<18)
 	err := write(w)
 	if err == nil {
 		err = w.Flush()
 	}
 	if err == nil {
-		err = f.Sync()
+		err = Cause(f.Sync())
 	}
-	return errors.Join(err, f.Close())
+	if more := f.Close(); err == nil {
+		err = Cause(more)
+	}
+	return err
 }
+
+// nameless takes the file's name out of a writer's errors, before somebody
+// wraps them.
+type nameless struct{ w io.Writer }
+
+func (n nameless) Write(p []byte) (int, error) {
+	k, err := n.w.Write(p)
+	return k, Cause(err)
+}
+
+// Cause is an error of the operating system without the file's name in its
+// text, for a caller that names the file itself. It unwraps to err. Other
+// errors are returned as they are.
+func Cause(err error) error {
+	switch e := err.(type) {
+	case *fs.PathError:
+		return cause{e.Op + ": " + e.Err.Error(), err}
+	case *os.LinkError:
+		return cause{e.Op + ": " + e.Err.Error(), err}
+	}
+	return err
+}
+
+type cause struct {
+	text string
+	err  error
+}
+
+func (c cause) Error() string { return c.text }
+func (c cause) Unwrap() error { return c.err }
