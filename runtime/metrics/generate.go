@@ -5,6 +5,8 @@ import (
 	"strings"
 )
 
+//go:generate go test -run TestGenerated . -update
+
 // Doc is the documentation of the table, as Markdown.
 func Doc() string {
 	var b strings.Builder

@@ -60,7 +60,8 @@ func TestDesignNames(t *testing.T) {
 		unit_gradient_norm stage_gradient_norm stage_gradient_cosine stage_weight_norm channel_length
 		channel_capacity images_total flops_total peak_flops memory_bytes readout_accuracy_ratio
 		checkpoint_last_success_timestamp_seconds checkpoint_failures_total errors_total
-		last_step_timestamp_seconds build_info run_info`)
+		last_step_timestamp_seconds build_info run_info
+		scrapes_total checkpoint_last_step resumed_from_step`)
 	var have []string
 	for _, row := range Rows() {
 		have = append(have, row.Name)

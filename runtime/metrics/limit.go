@@ -11,12 +11,12 @@ import (
 // watches and devices take what is left, first come first served, and beyond
 // that are dropped and counted in errors_total{kind="metrics"}.
 //
-//	50 + 40u  =  fixed 17  +  unit rows 15u  +  channels 2*(6u+4)  +  rest
+//	50 + 40u  =  fixed 24  +  unit rows 15u  +  channels 2*(6u+4)  +  rest
 //
 // A histogram is one label set, as it is one series where Prometheus takes
 // native histograms; written as text each shows its classic buckets too.
 const (
-	fixedSets   = 17 // 6 rows without labels, 9 kinds of errors, 2 infos
+	fixedSets   = 24 // 8 rows without labels, 11 kinds of errors, 3 results of scrapes, 2 infos
 	setsPerUnit = 15 // 2 counts, 4 phases, 4 waits, 5 gauges
 )
 

@@ -53,8 +53,15 @@ func reasons() []string {
 
 // ErrorKinds are the kinds of errors_total; any other is counted as "other".
 func ErrorKinds() []string {
-	return []string{"checkpoint", "data", "journal", "metrics", "nan", "readout", "unit", "watchdog", "other"}
+	return []string{"checkpoint", "collapse", "data", "divergence", "journal", "metrics", "nan", "readout", "unit", "watchdog", "other"}
 }
+
+// The results of scrapes_total.
+const (
+	scrapeGathered = "gathered"
+	scrapeCached   = "cached"
+	scrapeRefused  = "refused"
+)
 
 // Channel is a bounded channel whose length is read at each scrape.
 type Channel struct {
@@ -189,6 +196,9 @@ func (s *Set) start(o Options) {
 	for _, k := range ErrorKinds() {
 		s.count(errorsTotal, 0, k)
 	}
+	for _, r := range []string{scrapeGathered, scrapeCached, scrapeRefused} {
+		s.count(scrapesTotal, 0, r)
+	}
 	for _, name := range []string{imagesTotal, flopsTotal, checkpointFailures} {
 		s.count(name, 0)
 	}
@@ -298,6 +308,13 @@ func (s *Set) Checkpoint(err error) {
 	}
 	s.setKnown(checkpointLastTime, s.seconds())
 }
+
+// CheckpointStep reports the step, in batches from the run's first, of a
+// checkpoint that was written and verified.
+func (s *Set) CheckpointStep(step int) { s.setKnown(checkpointLastStep, float64(step)) }
+
+// Resumed reports the step of the checkpoint that the run goes on from.
+func (s *Set) Resumed(step int) { s.setKnown(resumedFromStep, float64(step)) }
 
 // LastStep reports that a batch has ended just now.
 func (s *Set) LastStep() { s.setKnown(lastStepTime, s.seconds()) }

@@ -74,6 +74,8 @@ func report(s *Set, o Options) {
 	s.FLOPs(1e12)
 	s.PeakFLOPs(1e11)
 	s.Checkpoint(nil)
+	s.CheckpointStep(40)
+	s.Resumed(20)
 	s.Checkpoint(errors.New("disk full"))
 	s.LastStep()
 	s.Error("data")
@@ -169,6 +171,13 @@ func TestReportsReachTheirSeries(t *testing.T) {
 		`locorun_errors_total{kind="data"} 1`,
 		`locorun_errors_total{kind="checkpoint"} 1`,
 		`locorun_checkpoint_failures_total 1`,
+		`locorun_checkpoint_last_step 40`,
+		`locorun_resumed_from_step 20`,
+		`locorun_errors_total{kind="divergence"} 0`,
+		`locorun_errors_total{kind="collapse"} 0`,
+		`locorun_scrapes_total{result="gathered"} 0`,
+		`locorun_scrapes_total{result="cached"} 0`,
+		`locorun_scrapes_total{result="refused"} 0`,
 		`locorun_last_step_timestamp_seconds 1.7e+09`,
 		`locorun_run_info{fingerprint="f00d",graph="graph.loco",method="loco"} 1`,
 	} {

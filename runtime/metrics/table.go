@@ -60,7 +60,10 @@ const (
 	readoutAccuracy     = "readout_accuracy_ratio"
 	checkpointLastTime  = "checkpoint_last_success_timestamp_seconds"
 	checkpointFailures  = "checkpoint_failures_total"
+	checkpointLastStep  = "checkpoint_last_step"
+	resumedFromStep     = "resumed_from_step"
 	errorsTotal         = "errors_total"
+	scrapesTotal        = "scrapes_total"
 	lastStepTime        = "last_step_timestamp_seconds"
 	buildInfo           = "build_info"
 	runInfo             = "run_info"
@@ -192,12 +195,15 @@ func runRows() []Row {
 				Summary: "No batch has ended for ten minutes.",
 				Remedy:  "/healthz of the run says which unit waits for which."}}},
 		{Name: errorsTotal, Kind: Counter, Labels: []string{"kind"}, Group: groupRun, Unit: grafanaShort,
-			Help:   "Errors by kind: checkpoint, data, journal, metrics, nan, readout, unit, watchdog, other.",
+			Help:   "Errors by kind: checkpoint, collapse, data, divergence, journal, metrics, nan, readout, unit, watchdog, other.",
 			Source: "whoever logs the error",
 			Alerts: []Alert{{Name: "LocorunErrors", For: "0m", Severity: severityWarning,
 				Expr:    `increase(locorun_errors_total[10m]) > 0`,
 				Summary: "The run met errors of kind {{ $labels.kind }}.",
 				Remedy:  "Read the log in the run directory."}}},
+		{Name: scrapesTotal, Kind: Counter, Labels: []string{"result"}, Group: groupRun, Unit: grafanaShort,
+			Help:   "Requests for this text by result: gathered, the values were read for it; cached, it got what was read just before; refused with 429.",
+			Source: "the endpoint, at each request for /metrics"},
 		{Name: buildInfo, Kind: Info, Labels: []string{"version", "revision", "goversion"}, Group: groupRun, Unit: grafanaShort,
 			Help:   "Always 1; the labels say which program this is.",
 			Source: "the run, at start"},
@@ -226,5 +232,11 @@ func fileRows() []Row {
 				Expr:    `increase(locorun_checkpoint_failures_total[30m]) > 0`,
 				Summary: "A checkpoint could not be written.",
 				Remedy:  "The log names the path and the cause; training goes on from the last good one after a kill."}}},
+		{Name: checkpointLastStep, Kind: Gauge, Group: groupCheckpoints, Unit: grafanaShort,
+			Help:   "Step of the last checkpoint that was written and verified: batches trained until then.",
+			Source: "the checkpoint writer"},
+		{Name: resumedFromStep, Kind: Gauge, Group: groupCheckpoints, Unit: grafanaShort,
+			Help:   "Step of the checkpoint that this run went on from; absent where it began anew.",
+			Source: "the run, at start"},
 	}
 }
