@@ -32,7 +32,7 @@ func oracle(t *testing.T, net *model.Net, recompute bool) *Weights {
 	for k := range r.turns() {
 		p := must(lower.Train(net, lower.Options{Depth: 1, Recompute: recompute, Turn: turnOption(net, k)}))(t)
 		g := must(build(p, b, w))(t)
-		loader := must(r.loader(p))(t)
+		loader := must(r.loader(p, 0))(t)
 		o := &sequential{t: t, run: r, turn: k, p: p}
 		o.task = func(task ir.Task, n int, lr float64, step int) { ok(t, g.RunTask(task, n, lr, step)) }
 		o.feed = func(n int) {

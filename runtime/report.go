@@ -1,8 +1,8 @@
 package runtime
 
 import (
+	"fmt"
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/locorun/locorun/runtime/metrics"
@@ -21,6 +21,9 @@ func (t *turn) report(r BatchReport) {
 		}
 	}
 	r.Seconds = t.watch.take(index)
+	if index == 0 && t.fed != nil {
+		r.Data = fmt.Sprintf("%016x", t.fed.Sum64())
+	}
 	t.measure(&r, index)
 	if e := t.run.cfg.Events; e.Batch != nil {
 		e.Batch(r)
@@ -74,31 +77,40 @@ func (t *turn) measureDevice() {
 	m.Memory("cpu", metrics.Used, used)
 }
 
+// part is what a unit adds to a snapshot.
+type part struct {
+	weights []Tensor // and running statistics
+	state   []Tensor // of the optimisers; only where snapshots are saved
+}
+
 // snapshots gathers the units' parts of barriers.
 type snapshots struct {
 	mu    sync.Mutex
 	units int
-	parts map[int][][]Tensor // by batch, then unit
+	parts map[int][]part // by batch, then unit
 }
 
 func newSnapshots(units int) *snapshots {
-	return &snapshots{units: units, parts: map[int][][]Tensor{}}
+	return &snapshots{units: units, parts: map[int][]part{}}
 }
 
-func (s *snapshots) add(batch, unit int, ts []Tensor) {
+func (s *snapshots) add(batch, unit int, p part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parts[batch] == nil {
-		s.parts[batch] = make([][]Tensor, s.units)
+		s.parts[batch] = make([]part, s.units)
 	}
-	s.parts[batch][unit] = ts
+	s.parts[batch][unit] = p
 }
 
 // take joins the parts of a batch, in unit order.
-func (s *snapshots) take(batch int) []Tensor {
+func (s *snapshots) take(batch int) (all part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ts := slices.Concat(s.parts[batch]...)
+	for _, p := range s.parts[batch] {
+		all.weights = append(all.weights, p.weights...)
+		all.state = append(all.state, p.state...)
+	}
 	delete(s.parts, batch)
-	return ts
+	return all
 }

@@ -29,6 +29,8 @@ type Config struct {
 	Depth     int  // microbatches in flight per unit; 1 is lean
 	Recompute bool // send microbatches through twice instead of keeping frames
 
+	Checkpoints Checkpointing
+
 	Stall   time.Duration // until the watchdog speaks; 0 never
 	Metrics *metrics.Set  // may be nil
 	Events  Events
@@ -51,6 +53,7 @@ type Run struct {
 	images, train, test source.Dataset
 	norm                source.Norm
 	first               *ir.Program // of the first turn, for the plan
+	from                *Snapshot   // what it goes on with; nil: it starts
 	stop                chan struct{}
 	stopOnce            sync.Once
 	counted             int64 // the backend's operations that the metrics know of
@@ -60,9 +63,10 @@ type Run struct {
 type Result struct {
 	Weights   *Weights // of the encoder and of the last turn's decoders
 	Readouts  []Readout
-	Batches   int  // of all turns together
-	Stopped   bool // on request, before its last batch or readout
-	Trained   bool // to the end or to the stop; Weights are good though a readout may have failed
+	Batches   int   // of all turns together
+	Stopped   bool  // on request, before its last batch or readout
+	Trained   bool  // to the end or to the stop; Weights are good though a readout may have failed
+	Unsaved   error // why the last snapshot could not be saved
 	HighWater map[ir.Space]int64
 	Planned   map[ir.Space]int64
 }
@@ -203,7 +207,7 @@ func (r *Run) Plan() *plan.Plan {
 func (r *Run) PerEpoch() int { return r.images.Len() / r.net.Train.Batch }
 
 // Batches is the number of batches of the whole run, all turns together.
-func (r *Run) Batches() int { return r.turns() * r.net.Train.Epochs * r.PerEpoch() }
+func (r *Run) Batches() int { return r.turns() * r.perTurn() }
 
 // Norm says how pictures are normalised.
 func (r *Run) Norm() source.Norm { return r.norm }
@@ -220,17 +224,20 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 	defer cancel(nil)
 	res := &Result{}
 	r.counted = r.cfg.Backend.Counted()
-	w, err := r.initial()
+	initial, err := r.initial()
 	if err != nil {
 		return nil, err
 	}
-	judge := r.startReadouts(ctx, w, cancel)
-	for k := range r.turns() {
-		if err = r.turn(ctx, k, w, judge, res); err != nil || res.Stopped {
-			break
-		}
+	judge := r.startReadouts(ctx, initial, cancel)
+	at := r.from
+	if at == nil {
+		at = &Snapshot{Weights: initial}
 	}
-	res.Weights, res.Trained = w, err == nil
+	res.Batches, res.Weights = at.Weights.Batch, at.Weights
+	save := newSaver(r.cfg.Checkpoints, res.Batches)
+	err = r.turnsFrom(ctx, at, judge, save, res)
+	res.Unsaved = save.wait()
+	res.Trained = err == nil
 	readouts, jerr := judge.wait(err == nil)
 	res.Readouts = readouts
 	res.Stopped = res.Stopped || judge.cut
@@ -238,6 +245,24 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 		return res, jerr
 	}
 	return res, errors.Join(err, jerr)
+}
+
+// turnsFrom trains what is left of all turns from a snapshot. Readouts that were
+// due when it was taken may not have been made, so they are made first.
+func (r *Run) turnsFrom(ctx context.Context, at *Snapshot, j *judge, save *saver, res *Result) error {
+	if n := at.Weights.Batch; n > 0 && n%r.PerEpoch() == 0 {
+		j.at(n/r.PerEpoch(), n, at.Weights.clone())
+	}
+	w := at.Weights.clone()
+	res.Weights = w
+	state := at.State
+	for k := r.turnOf(res.Batches); k < r.turns(); k++ {
+		if err := r.turn(ctx, k, &Snapshot{w, state}, j, save, res); err != nil || res.Stopped {
+			return err
+		}
+		state = nil // the next turn's optimisers begin anew
+	}
+	return nil
 }
 
 // initial draws the weights of the whole net: encoder and every unit's decoder.

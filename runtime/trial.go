@@ -69,7 +69,7 @@ func (t *Trial) Run(ctx context.Context) (*Tried, error) {
 	if err := begin(g, p, r.net.Train.Seed); err != nil {
 		return nil, err
 	}
-	tn := &turn{run: r, number: t.Turn, ir: p, prog: g, judge: &judge{}}
+	tn := &turn{run: r, number: t.Turn, ir: p, prog: g, judge: &judge{}, save: &saver{}}
 	if err := t.images(tn); err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (t *Trial) prepare() (*Run, error) {
 // images makes the images of a trial: a loader, or noise in every slot.
 func (t *Trial) images(tn *turn) (err error) {
 	if t.Views {
-		tn.loader, err = tn.run.loader(tn.ir)
+		tn.loader, err = tn.run.loader(tn.ir, 0)
 		return err
 	}
 	in := tn.ir.Units[0].In
@@ -211,7 +211,7 @@ func (t *Trial) Loading(ctx context.Context, within time.Duration) (float64, err
 	}
 	defer r.Close()
 	r.net.Train.Epochs = math.MaxInt32 // it ends by the clock
-	loader, err := r.loader(r.first)
+	loader, err := r.loader(r.first, 0)
 	if err != nil {
 		return 0, err
 	}

@@ -2,7 +2,11 @@ package runtime
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"hash"
+	"hash/fnv"
+	"time"
 
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
@@ -24,23 +28,35 @@ type turn struct {
 	watch  *observer
 	judge  *judge
 	base   *Weights // what the turn started from
+	begin  int      // number in the turn of the first batch it trains
+	save   *saver
+	ctx    context.Context // of the run, for the barrier
+	fed    hash.Hash64     // of the images of the batch at hand, in order
 	// snaps holds the units' parts of the barrier at hand, by batch.
 	snaps *snapshots
 }
 
-// turn trains turn k from the weights w, which it replaces by what it trained.
-func (r *Run) turn(ctx context.Context, k int, w *Weights, j *judge, res *Result) error {
+// turn trains what is left of turn k after the snapshot, whose weights it
+// replaces by what it trained.
+func (r *Run) turn(ctx context.Context, k int, at *Snapshot, j *judge, save *saver, res *Result) error {
 	p, err := r.lower(k)
 	if err != nil {
 		return err
 	}
+	w := at.Weights
 	g, err := build(p, r.cfg.Backend, w)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	t := &turn{run: r, number: k, ir: p, prog: g, judge: j, base: w.clone(), snaps: newSnapshots(len(p.Units))}
-	t.loader, err = r.loader(p)
+	if err := loadState(g, p, at.State); err != nil {
+		return err
+	}
+	t := &turn{
+		run: r, number: k, ir: p, prog: g, judge: j, base: w.clone(), begin: w.Batch - k*r.perTurn(),
+		save: save, ctx: ctx, snaps: newSnapshots(len(p.Units)),
+	}
+	t.loader, err = r.loader(p, t.begin)
 	if err != nil {
 		return err
 	}
@@ -48,14 +64,30 @@ func (r *Run) turn(ctx context.Context, k int, w *Weights, j *judge, res *Result
 	if err := t.train(ctx, res); err != nil {
 		return err
 	}
-	trained, err := read(g, p, nil)
+	res.HighWater, res.Planned = g.HighWater(), p.Sizes
+	return t.finish(w, res)
+}
+
+// finish takes over what the turn trained, and saves it.
+func (t *turn) finish(w *Weights, res *Result) error {
+	last, err := t.read(nil)
 	if err != nil {
 		return err
 	}
-	w.replace(trained)
+	w.replace(last.weights)
 	w.Batch = res.Batches
-	res.HighWater, res.Planned = g.HighWater(), p.Sizes
+	t.save.offer(t.ctx, &Snapshot{w.clone(), last.state})
 	return nil
+}
+
+// read copies what only lets through; a value that is not finite is refused, so
+// that none is ever saved.
+func (t *turn) read(only func(*ir.Param) bool) (p part, err error) {
+	if p.weights, err = read(t.prog, t.ir, only); err != nil || !t.save.active() {
+		return p, err
+	}
+	p.state, err = readState(t.prog, t.ir, only)
+	return p, err
 }
 
 // train runs the pipeline to the end of the turn.
@@ -72,19 +104,35 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 	t.run.cfg.Metrics.Memory("cpu", metrics.Planned, t.ir.Bytes())
 	done := make(chan struct{})
 	defer close(done)
-	go func() {
-		select {
-		case <-t.run.stop:
-			pipe.Stop()
-		case <-done:
-		}
-	}()
+	go t.ask(pipe, done)
 	if err := pipe.Run(ctx); err != nil {
 		return err
 	}
 	res.Batches = t.first() + pipe.Next()
 	res.Stopped = pipe.Next() < t.batches()
 	return nil
+}
+
+// ask passes on to the pipeline what is asked for from outside and by the clock.
+func (t *turn) ask(pipe *pipeline.Pipeline, done <-chan struct{}) {
+	var due <-chan time.Time
+	if after := t.run.cfg.Checkpoints.After; after > 0 && t.save.active() {
+		clock := time.NewTicker(after)
+		defer clock.Stop()
+		due = clock.C
+	}
+	for {
+		select {
+		case <-t.run.stop:
+			pipe.Stop()
+			return
+		case <-due:
+			t.save.asked.Store(true)
+			pipe.RequestBarrier()
+		case <-done:
+			return
+		}
+	}
 }
 
 // start makes the units ready for their first batch.
@@ -94,7 +142,7 @@ func (t *turn) start() ([]pipeline.Unit, error) {
 	for k := range t.ir.Units {
 		m := t.run.net.Units[t.netUnit(k)]
 		u := newUnit(t.prog, t.ir, k, m, steps{t.run.PerEpoch(), t.run.net.Train.Epochs}, t.report)
-		if err := u.start(); err != nil {
+		if err := u.start(t.begin); err != nil {
 			return nil, err
 		}
 		t.units = append(t.units, u)
@@ -123,11 +171,8 @@ func (t *turn) spec() pipeline.Spec {
 	s := pipeline.Spec{
 		Micros: p.Micros, Depth: p.Depth, Lean: p.Mode == ir.Lean,
 		BatchLoss: p.BatchLoss, Recompute: p.Recompute,
-		Batches: t.batches(),
-		Stall:   t.run.cfg.Stall,
-	}
-	if t.judge.during() {
-		s.BarrierEvery = t.run.PerEpoch()
+		First: t.begin, Batches: t.batches(), Barrier: t.due,
+		Stall: t.run.cfg.Stall,
 	}
 	for k := range p.Units {
 		u := &p.Units[k]
@@ -151,6 +196,19 @@ func (t *turn) spec() pipeline.Spec {
 	return s.Roomy()
 }
 
+// due reports whether a batch of the turn is one after which somebody wants a
+// snapshot.
+func (t *turn) due(batch int) bool { return t.judged(batch) || t.saved(batch) }
+
+func (t *turn) judged(batch int) bool {
+	return t.judge.during() && (batch+1)%t.run.PerEpoch() == 0
+}
+
+func (t *turn) saved(batch int) bool {
+	every := t.run.cfg.Checkpoints.Every
+	return t.save.active() && every > 0 && (t.first()+batch+1)%every == 0
+}
+
 // hooks joins the pipeline to the loader, the readouts and the metrics.
 func (t *turn) hooks() pipeline.Hooks {
 	return pipeline.Hooks{
@@ -169,36 +227,54 @@ func (t *turn) feed(ctx context.Context, task pipeline.Task) error {
 	if mb.Batch != task.Batch || mb.Index != task.Micro {
 		return fmt.Errorf("the loader gave microbatch %d of batch %d for %d of %d", mb.Index, mb.Batch, task.Micro, task.Batch)
 	}
+	if mb.Pass == 0 {
+		t.note(mb)
+	}
 	return t.prog.Write(t.ir.Units[0].In, task.Seq, mb.Pixels)
+}
+
+// note adds a microbatch's images to what is known of the batch.
+func (t *turn) note(mb *source.Microbatch) {
+	if mb.Index == 0 {
+		t.fed = fnv.New64a()
+	}
+	for _, i := range mb.Images {
+		t.fed.Write(binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, uint64(mb.Epoch)), uint64(i)))
+	}
 }
 
 // snapshot copies what unit u owns.
 func (t *turn) snapshot(_ context.Context, u, batch int) error {
-	ts, err := read(t.prog, t.ir, func(p *ir.Param) bool { return p.Unit == u })
+	p, err := t.read(func(p *ir.Param) bool { return p.Unit == u })
 	if err != nil {
 		return err
 	}
-	t.snaps.add(batch, u, ts)
+	t.snaps.add(batch, u, p)
 	return nil
 }
 
-// barrier gives the snapshot of a batch to the readouts that are due.
+// barrier gives the snapshot of a batch to the readouts that are due, and has
+// it saved if that is.
 func (t *turn) barrier(batch int) error {
-	parts := t.snaps.take(batch)
+	all := t.snaps.take(batch)
 	done := t.first() + batch + 1
-	if done%t.run.PerEpoch() != 0 {
-		return nil
-	}
 	w := t.base.clone()
 	w.Batch = done
-	w.replace(parts)
-	t.judge.at(done/t.run.PerEpoch(), done, w)
+	w.replace(all.weights)
+	if t.judged(batch) {
+		t.judge.at(done/t.run.PerEpoch(), done, w)
+	}
+	if asked := t.save.asked.Swap(false); asked || t.saved(batch) {
+		t.save.offer(t.ctx, &Snapshot{w.clone(), all.state})
+	}
 	return nil
 }
 
-// loader starts the loader of a program.
-func (r *Run) loader(p *ir.Program) (*source.Loader, error) {
-	return source.NewLoader(r.loaderConfig(p))
+// loader starts the loader of a program at a batch.
+func (r *Run) loader(p *ir.Program, batch int) (*source.Loader, error) {
+	c := r.loaderConfig(p)
+	c.StartBatch = batch
+	return source.NewLoader(c)
 }
 
 // LoaderBytes is the memory for pictures on their way into a program.

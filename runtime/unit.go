@@ -56,7 +56,10 @@ type BatchReport struct {
 	Losses       []LossReport
 	Stages       []StageReport
 	WeightNorms  []StageNorm
-	Skipped      bool // on_nan skip: the batch was not finite and not applied
+	// Data tells batches of images apart: a hash of the epoch and the images in
+	// their order. The unit at the images has it, others "".
+	Data    string
+	Skipped bool // on_nan skip: the batch was not finite and not applied
 }
 
 // LossReport is one loss of a batch and the health of its embeddings.
@@ -239,9 +242,9 @@ func (u *unit) apply(r *BatchReport, t pipeline.Task) error {
 	return u.leaveOut()
 }
 
-// start makes ready for the first batch.
-func (u *unit) start() error {
-	if err := u.publish(0); err != nil {
+// start makes ready for a turn's batch, the first that is trained.
+func (u *unit) start(batch int) error {
+	if err := u.publish(batch); err != nil {
 		return err
 	}
 	return u.keepStatistics()

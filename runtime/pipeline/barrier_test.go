@@ -43,7 +43,7 @@ func TestBarrierSavesOneBatch(t *testing.T) {
 	for _, md := range modes {
 		for wide := range 3 {
 			base := md.of(chain(4, wide))
-			base.Micros, base.BarrierEvery, base.First, base.Batches = 3, 2, 1, 8
+			base.Micros, base.Barrier, base.First, base.Batches = 3, every(2), 1, 8
 			settings(base, func(setting string, s Spec) {
 				s = s.Roomy()
 				mem, fs := newChain(&s)
@@ -158,3 +158,6 @@ func TestRequestBarrier(t *testing.T) {
 		}
 	})
 }
+
+// every is the batches b with (b+1) mod n = 0.
+func every(n int) func(int) bool { return func(batch int) bool { return (batch+1)%n == 0 } }

@@ -127,8 +127,7 @@ func (p *Pipeline) Next() int { return p.next }
 func (p *Pipeline) decide(batch int) fate {
 	f := fate{last: p.stopping.Load() || batch+1 == p.spec.Batches}
 	asked := p.saving.Swap(false)
-	every := p.spec.BarrierEvery
-	f.save = asked || f.last || every > 0 && (batch+1)%every == 0
+	f.save = asked || f.last || p.spec.Barrier != nil && p.spec.Barrier(batch)
 	return f
 }
 

@@ -74,9 +74,10 @@ type Spec struct {
 	First   int // number of the first batch
 	Batches int // the run ends after batch Batches-1; 0: when stopped
 
-	// BarrierEvery makes every so manieth batch a barrier, counted from batch
-	// 0: those with (b+1) mod BarrierEvery = 0. 0: only on request and at the end.
-	BarrierEvery int
+	// Barrier says which batches are barriers, beside the last one and those
+	// asked for by RequestBarrier. It is a function of the number alone; nil:
+	// no others.
+	Barrier func(batch int) bool
 	// Stall is how long nothing may move before Hooks.Stalled is told. 0: never.
 	Stall time.Duration
 }
@@ -160,9 +161,9 @@ func (s *Spec) check() error {
 		return fmt.Errorf("depth %d; the lean order has depth 1", s.Depth)
 	case s.Recompute && !s.BatchLoss:
 		return fmt.Errorf("nothing to recompute for: the loss is taken per microbatch")
-	case s.First < 0 || s.Batches < 0 || s.BarrierEvery < 0 || s.Stall < 0:
-		return fmt.Errorf("first batch %d, batches %d, barrier every %d, stall %v: none may be negative",
-			s.First, s.Batches, s.BarrierEvery, s.Stall)
+	case s.First < 0 || s.Batches < 0 || s.Stall < 0:
+		return fmt.Errorf("first batch %d, batches %d, stall %v: none may be negative",
+			s.First, s.Batches, s.Stall)
 	}
 	for u := range s.Units {
 		if err := s.checkUnit(u); err != nil {

@@ -18,7 +18,7 @@ func TestNewRefuses(t *testing.T) {
 		{"nothing to recompute", func(s *Spec) { s.Recompute = true },
 			"nothing to recompute for: the loss is taken per microbatch"},
 		{"negative numbers", func(s *Spec) { s.First, s.Stall = -1, -time.Second },
-			"first batch -1, batches 4, barrier every 0, stall -1s: none may be negative"},
+			"first batch -1, batches 4, stall -1s: none may be negative"},
 		{"negative room", func(s *Spec) { s.Units[1].Maps = -1 },
 			`unit "mid": feedbacks 1, slots 3, maps -1, gradients 3: none may be negative`},
 		{"a top that expects", func(s *Spec) { s.Units[2].Feedbacks = 1; s.Units[2].Sends = []bool{true, false} },

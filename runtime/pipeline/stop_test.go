@@ -115,7 +115,7 @@ func TestHooksFail(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := named(chain(3, 0))
-			s.Batches, s.BarrierEvery = 4, 2
+			s.Batches, s.Barrier = 4, every(2)
 			s = s.Roomy()
 			mem, fs := newChain(&s)
 			if c.hooks.Feed == nil {
