@@ -3,8 +3,10 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/locorun/locorun/runtime/metrics"
+	"github.com/locorun/locorun/runtime/pipeline"
 	"github.com/locorun/locorun/runtime/readout"
 )
 
@@ -117,8 +119,14 @@ func (j *judge) wait(finish bool) ([]Readout, error) {
 	return j.results, j.err
 }
 
-// loop judges what comes. ready says that the floors were made.
+// loop judges what comes. ready says that the floors were made. A panic on the
+// way, such as one of Events.Readout, is an error.
 func (j *judge) loop(ctx context.Context, initial *Weights) (ready bool, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &pipeline.Panic{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	e, err := newEncoder(j.run)
 	if err != nil {
 		return false, err
@@ -128,6 +136,7 @@ func (j *judge) loop(ctx context.Context, initial *Weights) (ready bool, err err
 	if err != nil {
 		return false, err
 	}
+	ready = true
 	for job := range j.jobs {
 		if err := e.load(job.weights); err != nil {
 			return true, err

@@ -37,15 +37,22 @@ func (p *Pipeline) look(end <-chan struct{}) {
 		moves := p.moves()
 		if moves == seen {
 			if still++; still == ticksPerStall {
-				p.hooks.Stalled(p.Report())
+				p.stalled(p.Report())
 			}
 			continue
 		}
 		if still >= ticksPerStall {
-			p.hooks.Stalled("")
+			p.stalled("")
 		}
 		seen, still = moves, 0
 	}
+}
+
+// stalled tells the hook. What it panics with is dropped: who looks on does not
+// end a run.
+func (p *Pipeline) stalled(report string) {
+	defer func() { _ = recover() }()
+	p.hooks.Stalled(report)
 }
 
 func (p *Pipeline) moves() int {
