@@ -24,6 +24,7 @@ type frame struct {
 	next    int // ops done
 	high    [spaces]int64
 	err     *Error // of the op that failed
+	watch   *watch // nil where results are not looked at
 }
 
 // enter prepares for a run of a microbatch.
@@ -149,7 +150,10 @@ func (n *node) run(in []gorgonia.Value) error {
 		}
 	}
 	n.call.LR, n.call.Step = f.lr, f.step
-	return f.backend.Run(&n.call)
+	if err := f.backend.Run(&n.call); err != nil || f.watch == nil {
+		return err
+	}
+	return f.watch.look(n)
 }
 
 // take fills in the arguments with what came along the edges.

@@ -17,6 +17,7 @@ type Program struct {
 	memory   memory
 	segments []segment
 	closed   atomic.Bool
+	watch    *watch // nil where nobody watches
 }
 
 // segment is a segment's graph, and whether it is running.
@@ -116,6 +117,7 @@ func (p *Program) run(s *segment, micro int, lr float64, step int) error {
 		}
 		s.graph = g
 	}
+	s.graph.frame.watch = p.watch
 	err := s.graph.run(micro, lr, step)
 	p.touched(s.graph.frame)
 	if err != nil {
