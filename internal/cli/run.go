@@ -29,6 +29,7 @@ type runCmd struct {
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N."`
 	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
 	WebConfig string        `name:"web.config.file" placeholder:"FILE" help:"TLS and passwords of the endpoint, as Prometheus' exporters take them."`
+	Pprof     string        `placeholder:"ADDR" help:"Show Go's profiles of the run at this address of loopback, such as 127.0.0.1:6060; default: nowhere."`
 	Log       string        `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
 	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run: cpu."`
 	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`

@@ -23,6 +23,7 @@ type screen struct {
 	display  *progress.Display
 	set      *metrics.Set
 	server   *metrics.Server
+	profiles *metrics.Server // nil unless asked for
 	mu       sync.Mutex
 	page     metrics.Page
 	begun    time.Time
@@ -71,10 +72,27 @@ func (sc *screen) metrics(c *runCmd, net *model.Net) *metrics.Set {
 	return sc.set
 }
 
-// serve opens the endpoint.
+// profile shows Go's profiles, where that was asked for.
+func (sc *screen) profile(ctx context.Context, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	var err error
+	sc.profiles, err = metrics.ServeProfiles(ctx, metrics.ProfileOptions{Set: sc.set, Addr: addr})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(sc.env.Stderr, "profiles on %sdebug/pprof/\n", sc.profiles.URL)
+	return nil
+}
+
+// serve opens the endpoint, and the profiles' own.
 func (sc *screen) serve(ctx context.Context, c *runCmd, run *runtime.Run) error {
 	sc.page.Graph, sc.page.Method = filepath.Base(c.File), c.Method
 	sc.page.State, sc.page.Batches, sc.page.Epochs, sc.page.Left = "starting", run.Batches(), run.Batches()/max(run.PerEpoch(), 1), -1
+	if err := sc.profile(ctx, c.Pprof); err != nil {
+		return err
+	}
 	if c.Listen == "off" {
 		return nil
 	}
@@ -244,7 +262,6 @@ func (sc *screen) close() {
 }
 
 func (sc *screen) stopServing() {
-	if sc.server != nil {
-		sc.server.Close()
-	}
+	sc.server.Close()
+	sc.profiles.Close()
 }

@@ -52,6 +52,8 @@ type ServeOptions struct {
 	// toolkit (--web.config.file): TLS, client certificates, passwords. Empty:
 	// plain HTTP, open to whoever reaches the address.
 	WebConfig string
+
+	name, remedy string // what messages call the server, and advise where its port is busy
 }
 
 // Server is a listening endpoint.
@@ -76,6 +78,7 @@ func Serve(ctx context.Context, o ServeOptions) (*Server, error) {
 	if o.Addr == "" {
 		o.Addr, o.Default = DefaultAddr, true
 	}
+	o = o.named()
 	tls, err := checkWebConfig(o.WebConfig)
 	if err != nil {
 		return nil, err
@@ -84,22 +87,24 @@ func Serve(ctx context.Context, o ServeOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	s := &Server{
-		URL:   rootURL(l.Addr(), tls),
-		Moved: moved,
-		http:  newHTTP(o),
-		stop:  stop,
-	}
+	s := begin(ctx, l, o, Handler(o))
+	s.URL, s.Moved = rootURL(l.Addr(), tls), moved
 	if o.WebConfig == "" {
 		s.Warning = warning(l.Addr())
 	}
+	return s, nil
+}
+
+// begin answers on l, behind a door, until ctx ends or Close is called.
+func begin(ctx context.Context, l net.Listener, o ServeOptions, h http.Handler) *Server {
+	ctx, stop := context.WithCancel(ctx)
+	s := &Server{URL: rootURL(l.Addr(), false), http: newHTTP(o, h), stop: stop}
 	s.done.Go(func() { s.serve(newDoor(l, maxConnections), o) })
 	s.done.Go(func() {
 		<-ctx.Done()
 		s.shutdown()
 	})
-	return s, nil
+	return s
 }
 
 // Close stops listening, gives running answers a second and ends every
@@ -115,7 +120,7 @@ func (s *Server) Close() {
 func (s *Server) serve(l net.Listener, o ServeOptions) {
 	if err := s.accept(l, o); !errors.Is(err, http.ErrServerClosed) {
 		o.Set.Error("metrics")
-		o.log(fmt.Sprintf("metrics endpoint %s stopped: %v", s.URL, err))
+		o.log(fmt.Sprintf("%s on %s stopped: %v", o.name, l.Addr(), err))
 	}
 }
 
@@ -127,15 +132,23 @@ func (s *Server) shutdown() {
 	}
 }
 
+// named calls the server by the name it has unless it has another.
+func (o ServeOptions) named() ServeOptions {
+	if o.name == "" {
+		o.name, o.remedy = "metrics endpoint", "choose another with --listen, or leave --listen out for the next free port"
+	}
+	return o
+}
+
 func (o ServeOptions) log(text string) {
 	if o.Log != nil {
 		o.Log(text)
 	}
 }
 
-func newHTTP(o ServeOptions) *http.Server {
+func newHTTP(o ServeOptions, h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           Handler(o),
+		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -150,12 +163,12 @@ func newHTTP(o ServeOptions) *http.Server {
 type logWriter struct{ o ServeOptions }
 
 func (w logWriter) Write(p []byte) (int, error) {
-	w.o.log("metrics endpoint: " + strings.TrimSpace(string(p)))
+	w.o.log(w.o.name + ": " + strings.TrimSpace(string(p)))
 	return len(p), nil
 }
 
 func listen(ctx context.Context, o ServeOptions) (l net.Listener, moved bool, err error) {
-	host, port, err := splitAddr(o.Addr)
+	host, port, err := splitAddr(o)
 	if err != nil {
 		return nil, false, err
 	}
@@ -170,23 +183,23 @@ func listen(ctx context.Context, o ServeOptions) (l net.Listener, moved bool, er
 			return l, i > 0, nil
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, false, fmt.Errorf("metrics endpoint: %w", err)
+			return nil, false, fmt.Errorf("%s: %w", o.name, err)
 		}
 	}
 	if o.Default {
 		return nil, false, fmt.Errorf("metrics endpoint: the %d ports from %s on are all in use: %w", tries, o.Addr, err)
 	}
-	return nil, false, fmt.Errorf("metrics endpoint: %s is in use; choose another with --listen, or leave --listen out for the next free port: %w", o.Addr, err)
+	return nil, false, fmt.Errorf("%s: %s is in use; %s: %w", o.name, o.Addr, o.remedy, err)
 }
 
-func splitAddr(addr string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(addr)
+func splitAddr(o ServeOptions) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(o.Addr)
 	if err != nil {
-		return "", 0, fmt.Errorf("metrics endpoint: %q is not host:port: %w", addr, err)
+		return "", 0, fmt.Errorf("%s: %q is not host:port: %w", o.name, o.Addr, err)
 	}
 	port, err = strconv.Atoi(text)
 	if err != nil || port < 0 || port > 65535 {
-		return "", 0, fmt.Errorf("metrics endpoint: %q: the port is a number from 0 to 65535", addr)
+		return "", 0, fmt.Errorf("%s: %q: the port is a number from 0 to 65535", o.name, o.Addr)
 	}
 	return host, port, nil
 }
@@ -220,6 +233,7 @@ func warning(a net.Addr) string {
 // Handler answers the four paths. GET and HEAD only; a panic in a function of
 // the options becomes an error 500 and is counted.
 func Handler(o ServeOptions) http.Handler {
+	o = o.named()
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", metricsHandler(o))
 	mux.HandleFunc("/healthz", o.healthz)
@@ -251,7 +265,7 @@ func guard(o ServeOptions, next http.Handler) http.Handler {
 		defer func() {
 			if p := recover(); p != nil {
 				o.Set.Error("metrics")
-				o.log(fmt.Sprintf("metrics endpoint: panic while answering %s: %v", r.URL.Path, p))
+				o.log(fmt.Sprintf("%s: panic while answering %q: %v", o.name, r.URL.Path, p))
 				http.Error(w, "internal error", http.StatusInternalServerError)
 			}
 		}()

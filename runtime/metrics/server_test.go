@@ -125,7 +125,7 @@ func TestPanicIsCountedAndTold(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	want := "metrics endpoint: panic while answering /readyz: gone"
+	want := "metrics endpoint: panic while answering \"/readyz\": gone"
 	if len(told) != 1 || told[0] != want {
 		t.Errorf("told %q, want %q", told, want)
 	}
@@ -260,7 +260,7 @@ func TestContextEndsServer(t *testing.T) {
 }
 
 func TestLimitsAreSet(t *testing.T) {
-	h := newHTTP(ServeOptions{})
+	h := newHTTP(ServeOptions{}, nil)
 	got := fmt.Sprint(h.ReadHeaderTimeout, h.ReadTimeout, h.WriteTimeout, h.IdleTimeout, h.MaxHeaderBytes)
 	if want := "5s 10s 30s 1m0s 65536"; got != want {
 		t.Errorf("got %s, want %s", got, want)
