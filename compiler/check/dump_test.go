@@ -22,7 +22,7 @@ func dump(n *model.Net) string {
 		d.layers(1, s.Layers)
 	}
 	for i, u := range n.Units {
-		d.line(0, "unit %d %s stages %d..%d loss %s lr %g on_nan %s", i, u.Name, u.First, u.Last, lossText(u.Loss), u.LR, u.OnNaN)
+		d.line(0, "unit %d %s stages %d..%d loss %s lr %g %s", i, u.Name, u.First, u.Last, lossText(u.Loss), u.LR, guardsText(u.OnNaN, u.OnDivergence, u.OnCollapse))
 		d.line(1, "%s; %s", optimizerText(u.Optimizer), scheduleText(u.Schedule))
 		d.decoder(u.Decoder)
 	}
@@ -34,7 +34,7 @@ func dump(n *model.Net) string {
 		d.line(0, "tie %s units %d, %d penalty %g", t.Stage, t.Lower, t.Upper, t.Penalty)
 	}
 	t := n.Train
-	d.line(0, "train batch %d/%d epochs %d seed %d in_turn=%t on_nan %s loss %s", t.Batch, t.Microbatch, t.Epochs, t.Seed, t.InTurn, t.OnNaN, lossText(t.Loss))
+	d.line(0, "train batch %d/%d epochs %d seed %d in_turn=%t %s loss %s", t.Batch, t.Microbatch, t.Epochs, t.Seed, t.InTurn, guardsText(t.OnNaN, t.OnDivergence, t.OnCollapse), lossText(t.Loss))
 	d.line(1, "%s; %s", optimizerText(t.Optimizer), scheduleText(t.Schedule))
 	for _, r := range n.Readouts {
 		d.line(0, "readout %s on %v every %d standardise=%t linear %v knn %v", r.Kind, r.On, r.Every, r.Standardise, r.Linear, r.KNN)
@@ -42,6 +42,15 @@ func dump(n *model.Net) string {
 		d.views("test_view", r.TestView)
 	}
 	return d.String()
+}
+
+// guardsText leaves out what is as by default.
+func guardsText(nan, divergence, collapse string) string {
+	text := "on_nan " + nan
+	if divergence != "warn" || collapse != "warn" {
+		text += " on_divergence " + divergence + " on_collapse " + collapse
+	}
+	return text
 }
 
 type dumper struct{ strings.Builder }

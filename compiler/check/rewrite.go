@@ -117,7 +117,8 @@ func (c *checker) makeUnits() {
 		c.net.Units = append(c.net.Units, &model.Unit{
 			Name: u.name, Range: u.at, First: u.first, Last: u.last,
 			Decoder: c.decoder(u.decoder, u.last, u.copied),
-			Loss:    u.set.loss, LR: u.set.lr, Optimizer: u.set.optimizer, Schedule: u.set.schedule, OnNaN: u.set.onNaN,
+			Loss:    u.set.loss, LR: u.set.lr, Optimizer: u.set.optimizer, Schedule: u.set.schedule,
+			OnNaN: u.set.guards.nan, OnDivergence: u.set.guards.divergence, OnCollapse: u.set.guards.collapse,
 		})
 	}
 }

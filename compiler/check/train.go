@@ -22,8 +22,14 @@ type unitSettings struct {
 	lr        float64
 	optimizer model.Optimizer
 	schedule  model.Schedule
-	onNaN     string
+	guards    guards
 }
+
+// guards is what is done about training that goes wrong.
+type guards struct{ nan, divergence, collapse string }
+
+// defaultGuards hold where the file says nothing.
+var defaultGuards = guards{nan: "stop", divergence: "warn", collapse: "warn"}
 
 // choice is one of the words that a statement chooses from, with what the word
 // takes in parentheses.
@@ -51,9 +57,11 @@ var numericForms = map[string]form{
 
 // wordForms are the settings that are a word.
 var wordForms = map[string]form{
-	"units":     {"units together, or units in_turn", []field{{name: "units", want: wantWord, words: []string{"together", "in_turn"}}}},
-	"precision": {"precision f32", []field{{name: "precision", want: wantWord, words: []string{"f32"}}}},
-	"on_nan":    {"on_nan stop, or on_nan skip", []field{{name: "on_nan", want: wantWord, words: []string{"stop", "skip"}}}},
+	"units":         {"units together, or units in_turn", []field{{name: "units", want: wantWord, words: []string{"together", "in_turn"}}}},
+	"precision":     {"precision f32", []field{{name: "precision", want: wantWord, words: []string{"f32"}}}},
+	"on_nan":        {"on_nan stop, or on_nan skip", []field{{name: "on_nan", want: wantWord, words: []string{"stop", "skip"}}}},
+	"on_divergence": {"on_divergence warn, or on_divergence stop", []field{{name: "on_divergence", want: wantWord, words: []string{"warn", "stop"}}}},
+	"on_collapse":   {"on_collapse warn, or on_collapse stop", []field{{name: "on_collapse", want: wantWord, words: []string{"warn", "stop"}}}},
 }
 
 var (
@@ -132,10 +140,11 @@ func (c *checker) gather(b *dsl.Block, place string, words []string) map[string]
 
 // checkTrain checks the train block.
 func (c *checker) checkTrain() {
-	c.settings = &settings{numbers: map[string]*decl{}, unit: unitSettings{lr: 1, onNaN: "stop", schedule: model.Schedule{Kind: "constant"}}}
+	c.settings = &settings{numbers: map[string]*decl{}, unit: unitSettings{lr: 1, guards: defaultGuards, schedule: model.Schedule{Kind: "constant"}}}
 	s := c.settings
 	t := &c.net.Train
-	t.OnNaN, t.Seed = "stop", 1
+	t.Seed = 1
+	c.trainGuards(s.unit.guards)
 	if c.train == nil {
 		return
 	}
@@ -163,7 +172,13 @@ func (c *checker) checkTrain() {
 	t.InTurn = c.wordOf(s.statements["units"], "together") == "in_turn"
 	c.wordOf(s.statements["precision"], "f32")
 	s.unit = c.overrides(s.statements, s.unit)
-	t.Loss, t.Optimizer, t.Schedule, t.OnNaN = s.unit.loss, s.unit.optimizer, s.unit.schedule, s.unit.onNaN
+	t.Loss, t.Optimizer, t.Schedule = s.unit.loss, s.unit.optimizer, s.unit.schedule
+	c.trainGuards(s.unit.guards)
+}
+
+func (c *checker) trainGuards(g guards) {
+	t := &c.net.Train
+	t.OnNaN, t.OnDivergence, t.OnCollapse = g.nan, g.divergence, g.collapse
 }
 
 func (c *checker) noArguments(s *dsl.Statement) {
@@ -269,8 +284,8 @@ func (c *checker) choose(s *dsl.Statement, choices []choice) (string, values) {
 	return n.Text, v
 }
 
-// overrides reads loss, lr, optimizer, schedule and on_nan over what holds
-// without them.
+// overrides reads loss, lr, optimizer, schedule and what is done about training
+// that goes wrong over what holds without them.
 func (c *checker) overrides(st map[string]*dsl.Statement, u unitSettings) unitSettings {
 	if s := st["loss"]; s != nil {
 		u.loss = c.loss(s)
@@ -284,7 +299,10 @@ func (c *checker) overrides(st map[string]*dsl.Statement, u unitSettings) unitSe
 	if s := st["lr"]; s != nil {
 		u.lr = c.numberOf(s, 1)
 	}
-	u.onNaN = c.wordOf(st["on_nan"], u.onNaN)
+	g := &u.guards
+	g.nan = c.wordOf(st["on_nan"], g.nan)
+	g.divergence = c.wordOf(st["on_divergence"], g.divergence)
+	g.collapse = c.wordOf(st["on_collapse"], g.collapse)
 	return u
 }
 

@@ -16,8 +16,8 @@ var (
 	viewWords     = []string{"crop", "centre", "resize", "flip", "jitter", "grey", "blur"}
 	layerWords    = []string{"conv", "norm", "relu", "pool", "dense", "resize", "shuffle", "residual", "split", "fork", "repeat"}
 	innerWords    = []string{"shortcut", "branch"}
-	trainWords    = []string{"batch", "microbatch", "epochs", "seed", "loss", "optimizer", "schedule", "units", "precision", "on_nan"}
-	unitWords     = []string{"loss", "lr", "optimizer", "schedule", "on_nan"}
+	trainWords    = []string{"batch", "microbatch", "epochs", "seed", "loss", "optimizer", "schedule", "units", "precision", "on_nan", "on_divergence", "on_collapse"}
+	unitWords     = []string{"loss", "lr", "optimizer", "schedule", "on_nan", "on_divergence", "on_collapse"}
 	linearWords   = []string{"on", "every", "fit", "standardise", "train_view", "test_view"}
 	knnWords      = []string{"on", "every", "k", "temperature", "test_view"}
 )

@@ -145,7 +145,9 @@ type Unit struct {
 	// its decoder.
 	Optimizer Optimizer
 	Schedule  Schedule
-	OnNaN     string
+	OnNaN     string // stop or skip
+	// OnDivergence and OnCollapse are warn or stop.
+	OnDivergence, OnCollapse string
 }
 
 // Tying says which losses train a stage that several units hold.
@@ -192,7 +194,9 @@ type Train struct {
 	Loss              Loss
 	Optimizer         Optimizer
 	Schedule          Schedule
-	OnNaN             string // stop or skip
+	// OnNaN, OnDivergence and OnCollapse are as in Unit; the last two hold for
+	// watches.
+	OnNaN, OnDivergence, OnCollapse string
 }
 
 // Optimizer is the update rule with its settings.
