@@ -46,7 +46,7 @@ graphs/std
 
 runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
 runtime/checkpoint  runtime/disk runtime/export
-runtime/disk
+runtime/disk        golang.org/x/sys
 runtime/export
 runtime/journal
 runtime/metrics     github.com/prometheus/client_golang github.com/prometheus/exporter-toolkit go.yaml.in/yaml/v2
@@ -58,7 +58,7 @@ runtime/rng
 runtime/source      compiler/model runtime/rng runtime/source/vector
 runtime/source/vector  golang.org/x/sys
 
-internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/device graphs/std internal/measure internal/progress runtime runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
+internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/device graphs/std internal/measure internal/progress runtime runtime/disk runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
 internal/measure    compiler/op graphs/device runtime/rng
 internal/progress   github.com/vbauerster/mpb/v8 golang.org/x/term
 internal/reference  compiler/model runtime/rng

@@ -13,6 +13,7 @@ import (
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/runtime"
+	"github.com/locorun/locorun/runtime/disk"
 	"github.com/locorun/locorun/runtime/export"
 	"github.com/locorun/locorun/runtime/journal"
 )
@@ -38,7 +39,7 @@ func saveWeights(j *journal.Run, w *runtime.Weights, batch int, c *runCmd, r *ru
 	for _, t := range w.Tensors {
 		ts = append(ts, export.Tensor{Name: t.Name, Shape: t.Shape, DType: export.F32, Data: t.Data})
 	}
-	return path, export.WriteFile(path, func(out io.Writer) error { return export.WriteSafetensors(out, ts, meta) })
+	return path, disk.WritePath(path, func(out io.Writer) error { return export.WriteSafetensors(out, ts, meta) })
 }
 
 // finished is the run directory of a run that saved its weights.

@@ -69,7 +69,7 @@ func Target(temp string) (name string, ok bool) {
 		return "", false
 	}
 	dot := strings.LastIndexByte(name, '.')
-	if n, err := strconv.Atoi(name[dot+1:]); dot < 2 || err != nil || strconv.Itoa(n) != name[dot+1:] {
+	if n, err := strconv.Atoi(name[dot+1:]); dot < 2 || err != nil || n < 0 || strconv.Itoa(n) != name[dot+1:] {
 		return "", false
 	}
 	return name[1:dot], true

@@ -1,0 +1,97 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// LockFile is the file of a directory that its lock is on.
+const LockFile = "lock"
+
+// Locked is the refusal of a directory that another process, or another part of
+// this one, holds.
+type Locked struct {
+	Dir string
+	PID int // of the holder, as it wrote it down; 0 where that cannot be read
+}
+
+// Error says who holds the directory and what to do.
+func (l *Locked) Error() string {
+	who := "another run"
+	if l.PID > 0 {
+		who = fmt.Sprintf("process %d", l.PID)
+	}
+	return fmt.Sprintf("%s is in use by %s: wait until it has ended, or name another directory with --out", l.Dir, who)
+}
+
+// Lock takes the exclusive lock of a directory that is there, or refuses with a
+// *Locked at once. Closing gives it back. The operating system keeps the lock
+// on the open file <dir>/lock, so that it vanishes with a killed process; the
+// file itself, which holds the process's number, stays and means nothing alone.
+// Whoever drops what Lock gave, unclosed, drops the lock sooner or later.
+// Where the system or the file system has no such locks the error wraps
+// errors.ErrUnsupported.
+func Lock(dir string) (io.Closer, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock of %s: %w", dir, Cause(err))
+	}
+	defer root.Close() // nothing was written through it
+	f, err := lock(root)
+	if errors.Is(err, errHeld) {
+		return nil, &Locked{Dir: dir, PID: holder(root)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock of %s: %w", dir, Cause(err))
+	}
+	return f, nil
+}
+
+// errHeld is tryLock's answer while somebody else holds the lock.
+var errHeld = errors.New("disk: held")
+
+// lock opens the file and takes its lock.
+func lock(root *os.Root) (*os.File, error) {
+	if s, err := root.Lstat(LockFile); err == nil && !s.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is there and not a plain file", LockFile)
+	}
+	f, err := root.OpenFile(LockFile, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := tryLock(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	sign(f)
+	return f, nil
+}
+
+// sign writes down who holds the lock. It is a courtesy to whoever is refused:
+// on a full disk the lock holds all the same.
+func sign(f *os.File) {
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+}
+
+// holder reads what sign wrote; 0 where that is no number.
+func holder(root *os.Root) int {
+	f, err := root.Open(LockFile)
+	if err != nil {
+		return 0
+	}
+	defer f.Close() // nothing was written
+	text, err := io.ReadAll(io.LimitReader(f, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}
