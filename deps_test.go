@@ -49,7 +49,7 @@ runtime/checkpoint  runtime/disk runtime/export
 runtime/disk        golang.org/x/sys
 runtime/export
 runtime/journal
-runtime/metrics     github.com/prometheus/client_golang github.com/prometheus/exporter-toolkit go.yaml.in/yaml/v2
+runtime/metrics     github.com/prometheus/client_golang github.com/prometheus/client_model github.com/prometheus/common github.com/prometheus/exporter-toolkit go.yaml.in/yaml/v2
 runtime/metrics/stats  gonum.org/v1/gonum
 runtime/optim       compiler/model
 runtime/pipeline

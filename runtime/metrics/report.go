@@ -1,10 +1,6 @@
 package metrics
 
-import (
-	"slices"
-
-	"github.com/prometheus/client_golang/prometheus"
-)
+import "slices"
 
 // contain keeps a panic of the metrics from the run.
 func (s *Set) contain() {
@@ -78,51 +74,4 @@ func (s *Set) count(name string, v float64, values ...string) {
 func (s *Set) set(name string, v float64, values ...string) {
 	defer s.contain()
 	s.gauges[name].WithLabelValues(values...).Set(v)
-}
-
-// channelCollector reads the channels when it is asked.
-type channelCollector struct{ s *Set }
-
-func channelDescs() (length, capacity *prometheus.Desc) {
-	for _, row := range channelRows() {
-		d := prometheus.NewDesc(Prefix+row.Name, row.Help, row.Labels, nil)
-		if row.Name == channelLength {
-			length = d
-		} else {
-			capacity = d
-		}
-	}
-	return length, capacity
-}
-
-// Describe implements prometheus.Collector.
-func (c channelCollector) Describe(out chan<- *prometheus.Desc) {
-	length, capacity := channelDescs()
-	out <- length
-	out <- capacity
-}
-
-// Collect implements prometheus.Collector.
-func (c channelCollector) Collect(out chan<- prometheus.Metric) {
-	length, capacity := channelDescs()
-	for _, ch := range *c.s.channels.Load() {
-		if n, ok := c.length(ch); ok {
-			out <- prometheus.MustNewConstMetric(length, prometheus.GaugeValue, float64(n), ch.Name)
-		}
-		out <- prometheus.MustNewConstMetric(capacity, prometheus.GaugeValue, float64(ch.Capacity), ch.Name)
-	}
-}
-
-// length asks a channel, which is foreign code.
-func (c channelCollector) length(ch Channel) (n int, ok bool) {
-	if ch.Length == nil {
-		return 0, true
-	}
-	defer func() {
-		if recover() != nil {
-			c.s.Error("metrics")
-			n, ok = 0, false
-		}
-	}()
-	return ch.Length(), true
 }

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // DefaultAddr is where a run listens unless told otherwise: loopback, so that
@@ -31,7 +29,6 @@ const (
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 64 << 10
 	maxConnections    = 64
-	maxInFlight       = 4
 	closeTimeout      = time.Second
 )
 
@@ -159,7 +156,7 @@ func newHTTP(o ServeOptions, h http.Handler) *http.Server {
 	}
 }
 
-// logWriter turns the log lines of net/http and promhttp into calls of Log.
+// logWriter turns the log lines of net/http into calls of Log.
 type logWriter struct{ o ServeOptions }
 
 func (w logWriter) Write(p []byte) (int, error) {
@@ -247,15 +244,7 @@ func metricsHandler(o ServeOptions) http.Handler {
 	if o.Set == nil {
 		return http.NotFoundHandler()
 	}
-	return promhttp.HandlerFor(o.Set.registry, promhttp.HandlerOpts{
-		ErrorLog: log.New(logWriter{o}, "", 0),
-		// One collector in trouble must not hide the others.
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: maxInFlight,
-		CoalesceGather:      true,
-		Timeout:             readTimeout,
-		EnableOpenMetrics:   true,
-	})
+	return newScraper(o)
 }
 
 func guard(o ServeOptions, next http.Handler) http.Handler {

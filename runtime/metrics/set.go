@@ -67,7 +67,7 @@ const (
 type Channel struct {
 	Name     string // such as "low-mid"
 	Capacity int
-	Length   func() int // called from the scraper's goroutine; nil: 0
+	Length   func() int // called from a goroutine of the endpoint, not after one call hangs; nil: 0
 }
 
 // Build says which program runs.
@@ -100,7 +100,7 @@ type Set struct {
 	known      map[string][]string // label -> announced values
 	watches    []string            // names that label "unit" may have in statistics of a loss
 	budget     *budget
-	channels   atomic.Pointer[[]Channel]
+	channels   atomic.Pointer[[]*channel]
 	units      int
 	now        func() time.Time
 }
@@ -213,14 +213,14 @@ func (s *Set) SetChannels(cs []Channel) {
 	if s == nil {
 		return
 	}
-	var kept []Channel
+	var kept []*channel
 	for _, c := range cs {
-		same := func(k Channel) bool { return k.Name == c.Name }
+		same := func(k *channel) bool { return k.Name == c.Name }
 		if slices.ContainsFunc(kept, same) || len(kept) == channelsAtMost(s.units) {
 			s.Error("metrics")
 			continue
 		}
-		kept = append(kept, c)
+		kept = append(kept, &channel{Channel: c})
 	}
 	s.channels.Store(&kept)
 }
