@@ -44,11 +44,12 @@ graphs/cpu/vector   golang.org/x/sys
 graphs/conformance  compiler/op graphs/device
 graphs/std
 
-runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
+runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/guard runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
 runtime/checkpoint  runtime/disk runtime/export
 runtime/disk        golang.org/x/sys
 runtime/export
-runtime/journal
+runtime/journal     runtime/disk
+runtime/guard
 runtime/metrics     github.com/prometheus/client_golang github.com/prometheus/client_model github.com/prometheus/common github.com/prometheus/exporter-toolkit go.yaml.in/yaml/v2
 runtime/metrics/stats  gonum.org/v1/gonum
 runtime/optim       compiler/model

@@ -198,7 +198,7 @@ func TestPanicsElsewhere(t *testing.T) {
 			for _, u := range n.Units {
 				u.OnNaN = "skip"
 			}
-		}, config: func(c *Config) { c.Events.Unapplied = func(string, int) { boom() } }, want: "update of batch 0: panic: planted"},
+		}, config: func(c *Config) { c.Events.Unapplied = func(string, int, string) { boom() } }, want: "update of batch 0: panic: planted"},
 		{name: "readout event", net: readouts, config: func(c *Config) { c.Events.Readout = func(Readout) { boom() } },
 			want: "readout: panic: planted"},
 		{name: "stalled event", config: func(c *Config) {

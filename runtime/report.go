@@ -29,7 +29,7 @@ func (t *turn) report(r BatchReport) {
 		e.Batch(r)
 	}
 	if e := t.run.cfg.Events; r.Skipped && e.Unapplied != nil {
-		e.Unapplied(r.Unit, r.Batch)
+		e.Unapplied(r.Unit, r.Batch, r.Cause)
 	}
 }
 

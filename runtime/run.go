@@ -42,8 +42,13 @@ type Events struct {
 	Batch   func(BatchReport)
 	Readout func(Readout)
 	Stalled func(report string)
-	// Unapplied is told of a batch left out by on_nan skip.
-	Unapplied func(unit string, batch int)
+	// Unapplied is told of a batch left out by on_nan skip, and of what in it was
+	// not finite.
+	Unapplied func(unit string, batch int, what string)
+	// Alarm is told once when a loss, named after its unit or watch, begins to go
+	// wrong, and once, with an empty text, when that is over. The kind is
+	// divergence or collapse.
+	Alarm func(name, kind, text string)
 }
 
 // Run is a prepared run.

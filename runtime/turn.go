@@ -106,7 +106,7 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 	defer close(done)
 	go t.ask(pipe, done)
 	if err := pipe.Run(ctx); err != nil {
-		return err
+		return t.located(ctx, err)
 	}
 	res.Batches = t.first() + pipe.Next()
 	res.Stopped = pipe.Next() < t.batches()
@@ -142,6 +142,7 @@ func (t *turn) start() ([]pipeline.Unit, error) {
 	for k := range t.ir.Units {
 		m := t.run.net.Units[t.netUnit(k)]
 		u := newUnit(t.prog, t.ir, k, m, steps{t.run.PerEpoch(), t.run.net.Train.Epochs}, t.report)
+		u.alarm, u.train = t.alarm, &t.run.net.Train
 		if err := u.start(t.begin); err != nil {
 			return nil, err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs"
+	"github.com/locorun/locorun/runtime/guard"
 	"github.com/locorun/locorun/runtime/metrics/stats"
 	"github.com/locorun/locorun/runtime/optim"
 	"github.com/locorun/locorun/runtime/pipeline"
@@ -30,7 +31,12 @@ type unit struct {
 	// statistics are the running statistics after the last batch that was
 	// applied, for on_nan skip.
 	statistics []Tensor
-	broken     string // a parameter that is no longer finite
+	health     health // of the batch at hand
+	leftOut    int    // batches in a row
+	guards     []*guard.Guard
+	train      *model.Train // whose policies hold for watches
+	// alarm, where set, is told what a loss' guard says.
+	alarm func(name, kind, text string)
 	// buffers are for looking at tensors part by part.
 	buffers [][]float32
 }
@@ -59,7 +65,8 @@ type BatchReport struct {
 	// Data tells batches of images apart: a hash of the epoch and the images in
 	// their order. The unit at the images has it, others "".
 	Data    string
-	Skipped bool // on_nan skip: the batch was not finite and not applied
+	Skipped bool   // on_nan skip: the batch was not finite and not applied
+	Cause   string // what was not finite, where it was skipped
 }
 
 // LossReport is one loss of a batch and the health of its embeddings.
@@ -87,7 +94,8 @@ type StageNorm struct {
 }
 
 func newUnit(prog *graphs.Program, p *ir.Program, index int, m *model.Unit, s steps, report func(BatchReport)) *unit {
-	u := &unit{prog: prog, ir: p, index: index, model: m, steps: s, report: report, joins: map[int]join{}}
+	u := &unit{prog: prog, ir: p, index: index, model: m, steps: s, report: report, joins: map[int]join{}, train: &model.Train{}}
+	u.guards = u.guardsOf()
 	for k, e := range u.unit().Events {
 		if k == 0 || len(e) == 0 {
 			continue
@@ -112,7 +120,7 @@ func (u *unit) Run(_ context.Context, t pipeline.Task) error {
 	case pipeline.Forward:
 		return u.prog.RunTask(iu.Forward, t.Seq, 0, 0)
 	case pipeline.Loss:
-		return u.prog.RunTask(iu.Loss, t.Seq, 0, 0)
+		return u.loss(t)
 	case pipeline.Sweep:
 		return u.sweep(t)
 	case pipeline.Update:
@@ -213,6 +221,9 @@ func (u *unit) update(t pipeline.Task) error {
 	if err := u.gradients(&r); err != nil {
 		return err
 	}
+	if err := u.lookAtStatistics(); err != nil {
+		return err
+	}
 	if err := u.apply(&r, t); err != nil {
 		return err
 	}
@@ -220,26 +231,10 @@ func (u *unit) update(t pipeline.Task) error {
 		r.LearningRate *= u.model.LR
 		u.report(r)
 	}
-	return u.publish(t.Batch + 1)
-}
-
-// apply updates what the unit owns, or leaves out a batch that is not finite
-// where the program wants that.
-func (u *unit) apply(r *BatchReport, t pipeline.Task) error {
-	bad, mends := u.notFinite(r)
-	switch {
-	case bad == "":
-		if err := u.prog.RunTask(u.unit().Update, t.Batch, r.LearningRate, t.Batch+1); err != nil {
-			return err
-		}
-		return u.keepStatistics()
-	case !mends:
-		return fmt.Errorf("the weights %s are not finite, so no later batch can be; lower the learning rate", bad)
-	case u.model.OnNaN != "skip":
-		return fmt.Errorf("%s is not finite; lower the learning rate, or let `train { on_nan skip }` leave such batches out", bad)
+	if err := u.heed(&r); err != nil {
+		return err
 	}
-	r.Skipped = true
-	return u.leaveOut()
+	return u.publish(t.Batch + 1)
 }
 
 // start makes ready for a turn's batch, the first that is trained.
@@ -297,6 +292,7 @@ func (u *unit) width(v ir.ValueID) int {
 // gradients takes the norms of the unit's gradients and of its stages' weights.
 func (u *unit) gradients(r *BatchReport) error {
 	var total float64
+	u.health = health{weights: u.health.weights}
 	weights := map[string]float64{}
 	for i := range u.ir.Params {
 		p := &u.ir.Params[i]
@@ -311,9 +307,7 @@ func (u *unit) gradients(r *BatchReport) error {
 		if err != nil {
 			return err
 		}
-		if !finite(w) && u.broken == "" {
-			u.broken = p.Name
-		}
+		u.health.notice(p, w, g)
 		total += g
 		weights[p.Stage] += w
 	}
@@ -323,25 +317,6 @@ func (u *unit) gradients(r *BatchReport) error {
 	}
 	return nil
 }
-
-// notFinite names what is NaN or infinite in the batch, or nothing, and says
-// whether leaving the batch out mends it.
-func (u *unit) notFinite(r *BatchReport) (what string, mends bool) {
-	if u.broken != "" {
-		return u.broken, false
-	}
-	for _, l := range r.Losses {
-		if !finite(l.Loss) {
-			return "the loss of " + l.Name, true
-		}
-	}
-	if !finite(r.GradientNorm) {
-		return "a gradient", true
-	}
-	return "", true
-}
-
-func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // keepStatistics copies the running statistics where a later batch may have to
 // be left out.

@@ -55,8 +55,18 @@ func (s *session) stalled(report string) {
 	s.log.Warn("nothing moves", "report", report)
 }
 
-func (s *session) unapplied(unit string, batch int) {
-	s.log.Warn("a batch was not finite and was left out", "unit", unit, "batch", batch)
+func (s *session) unapplied(unit string, batch int, what string) {
+	s.log.Warn("a batch was not finite and was left out", "unit", unit, "batch", batch, "seen", what)
+}
+
+// alarm shows that a loss begins to go wrong; the empty text says that it is
+// over.
+func (s *session) alarm(loss, kind, text string) {
+	if text == "" {
+		s.log.Info(kind+" is over", "loss", loss)
+		return
+	}
+	s.log.Warn(kind, "loss", loss, "seen", text)
 }
 
 // readoutLine is a readout beside its floors, in one line.

@@ -101,7 +101,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
 	s.screen = newScreen(s.env, s.net)
 	cfg.Metrics = s.screen.metrics(s.cmd, s.net)
-	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied}
+	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
 	run, err := runtime.Prepare(cfg)
 	if err != nil {
 		return wrong{err}
