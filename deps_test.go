@@ -47,6 +47,7 @@ graphs/std
 runtime             compiler/ir compiler/lower compiler/model compiler/op compiler/plan dsl/diag graphs graphs/device runtime/guard runtime/metrics runtime/metrics/stats runtime/optim runtime/pipeline runtime/readout runtime/rng runtime/source
 runtime/checkpoint  runtime/disk runtime/export
 runtime/disk        golang.org/x/sys
+runtime/disk/disktest  runtime/disk
 runtime/export
 runtime/journal     runtime/disk
 runtime/guard
