@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,8 +82,12 @@ func seeds(f *testing.F) (texts []string) {
 }
 
 func compileText(text, method string) (*model.Net, diag.List) {
+	defines := map[string]string{}
+	if strings.Contains(text, "param width") { // else -D width would be an error
+		defines["width"] = "8"
+	}
 	return compiler.Compile("fuzz.loco", []byte(text), compiler.Options{
-		Method: method, Std: std.Files, Defines: map[string]string{"width": "8"},
+		Method: method, Std: std.Files, Defines: defines,
 		Read: func(name string) ([]byte, error) {
 			if name == "self.loco" {
 				return []byte(text), nil

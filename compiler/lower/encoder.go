@@ -21,7 +21,7 @@ const (
 func Encoder(net *model.Net, pictures int) (*ir.Program, error) {
 	b := &builder{
 		net: net, dtype: op.F32, pictureCount: pictures,
-		params: map[*model.Layer]*layerParams{}, paramOf: map[ir.ValueID]int{}, names: map[string]bool{},
+		params: map[*model.Layer]*layerParams{}, paramOf: map[ir.ValueID]int{}, names: map[string]int{},
 		owner: make([]int, len(net.Stages)), stages: make([]*site, len(net.Stages)),
 	}
 	b.prog = &ir.Program{Name: net.File, Batch: pictures, Microbatch: pictures, Micros: 1, Depth: 1, Mode: ir.Lean}

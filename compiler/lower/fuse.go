@@ -50,27 +50,26 @@ func (b *builder) countUses() []int {
 // fuse rewrites one segment's ops. The list stays in order: a fused op stands
 // where the last of its parts stood, so that all its arguments are made.
 func fuse(ops []ir.Op, uses []int) []ir.Op {
-	var out []ir.Op
+	out := slices.Clone(ops)
+	fused := make([]bool, len(ops))
 	made := map[ir.ValueID]int{} // index in out of the op that made a value
-	for _, o := range ops {
-		f, drop, ok := fuseOne(o, out, made, uses)
-		if ok {
-			out = slices.Delete(out, drop, drop+1)
-			for v, i := range made {
-				if i > drop {
-					made[v] = i - 1
-				}
-			}
-			o = f
+	for i, o := range ops {
+		if f, part, ok := fuseOne(o, out, made, uses); ok {
+			out[i], fused[part] = f, true
 		}
-		out = append(out, o)
-		for _, v := range o.Out {
+		for _, v := range out[i].Out {
 			if v != ir.None {
-				made[v] = len(out) - 1
+				made[v] = i
 			}
 		}
 	}
-	return out
+	left := out[:0]
+	for i, o := range out {
+		if !fused[i] {
+			left = append(left, o)
+		}
+	}
+	return left
 }
 
 // fuseOne tries to fuse o with the op that made its first argument. It returns

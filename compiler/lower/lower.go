@@ -143,7 +143,7 @@ type builder struct {
 	owner   []int   // program unit that owns the net's stage; -1: frozen
 	params  map[*model.Layer]*layerParams
 	paramOf map[ir.ValueID]int // index into Program.Params of a trained value
-	names   map[string]bool
+	names   map[string]int     // names of values, with the highest number behind a ~ that each has got
 	// lossGrad is the gradient of a loss at its decoder's output.
 	lossGrad    map[*site]ir.ValueID
 	lossSegment map[*site]int
@@ -158,7 +158,7 @@ func newBuilder(net *model.Net, opt Options) (*builder, error) {
 	}
 	b := &builder{
 		net: net, opt: opt, dtype: opt.Dtype,
-		params: map[*model.Layer]*layerParams{}, paramOf: map[ir.ValueID]int{}, names: map[string]bool{},
+		params: map[*model.Layer]*layerParams{}, paramOf: map[ir.ValueID]int{}, names: map[string]int{},
 		owner: make([]int, len(net.Stages)), stages: make([]*site, len(net.Stages)),
 		watch: make([]*site, len(net.Watches)),
 	}
@@ -246,11 +246,12 @@ func (b *builder) value(v ir.Value) ir.ValueID {
 	if v.Kind != ir.Table {
 		v.Of = ir.None
 	}
-	base := v.Name
-	for n := 2; b.names[v.Name]; n++ {
+	base, n := v.Name, max(1, b.names[v.Name])
+	for b.names[v.Name] > 0 {
+		n++
 		v.Name = fmt.Sprintf("%s~%d", base, n)
 	}
-	b.names[v.Name] = true
+	b.names[base], b.names[v.Name] = n, max(1, b.names[v.Name])
 	b.prog.Values = append(b.prog.Values, v)
 	return v.ID
 }
