@@ -43,6 +43,10 @@ func (r *Run) Resume(s *Snapshot) (*Resumed, error) {
 	return m.result(s.Weights.Batch), nil
 }
 
+// Origin is what the run goes on from, brought to its program; nil where it
+// starts.
+func (r *Run) Origin() *Snapshot { return r.from }
+
 // match compares a snapshot with the parameters of a program.
 type match struct {
 	into    *Weights // the program's, as they start; replaced by the snapshot's

@@ -214,6 +214,14 @@ func (r *Run) PerEpoch() int { return r.images.Len() / r.net.Train.Batch }
 // Batches is the number of batches of the whole run, all turns together.
 func (r *Run) Batches() int { return r.turns() * r.perTurn() }
 
+// Done is the number of batches that were trained before.
+func (r *Run) Done() int {
+	if r.from == nil {
+		return 0
+	}
+	return r.from.Weights.Batch
+}
+
 // Norm says how pictures are normalised.
 func (r *Run) Norm() source.Norm { return r.norm }
 

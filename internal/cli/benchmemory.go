@@ -65,7 +65,7 @@ type memoryRow struct {
 
 // Run trains each row in a child.
 func (c *benchMemoryCmd) Run(env *Env) error {
-	base := program{File: c.File, Define: c.Define, Method: "loco"}
+	base := program{File: c.File, settings: settings{Define: c.Define, Method: "loco"}}
 	net, _, err := base.compile(env, false)
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func (c *benchMemoryCmd) fill(env *Env, b device.Backend, r *memoryRow, free int
 
 // plan fills in what is planned, or says why the row cannot be.
 func (c *benchMemoryCmd) plan(b device.Backend, r *memoryRow) (reason string) {
-	p := program{File: c.File, Define: c.Define, Method: r.Method}
+	p := program{File: c.File, settings: settings{Define: c.Define, Method: r.Method}}
 	net, _, found, err := p.check()
 	switch {
 	case err != nil:

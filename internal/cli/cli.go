@@ -14,8 +14,10 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/locorun/locorun/runtime/disk"
 	"golang.org/x/term"
 )
 
@@ -28,6 +30,25 @@ type Env struct {
 	Context        context.Context // ends at the second signal, or never
 	// Interrupt is closed at the first signal: finish the batch and stop.
 	Interrupt <-chan struct{}
+	Grace     time.Duration // from the first signal on for the batch at hand; 0: 30 s
+	// Disk opens a directory that a run writes to; nil: disk.Open.
+	Disk func(dir string) (disk.FS, error)
+}
+
+// grace is how long a batch may take to end after the first signal.
+func (e *Env) grace() time.Duration {
+	if e.Grace > 0 {
+		return e.Grace
+	}
+	return 30 * time.Second
+}
+
+// open opens a directory that a run writes to.
+func (e *Env) open(dir string) (disk.FS, error) {
+	if e.Disk != nil {
+		return e.Disk(dir)
+	}
+	return disk.Open(dir)
 }
 
 // OS is the process's own world. The first SIGINT or SIGTERM asks for a clean

@@ -25,7 +25,7 @@ func (c *explainCmd) Run(env *Env) error {
 	if codePattern.MatchString(c.What) {
 		return explainCode(env, diag.Code(c.What))
 	}
-	p := program{File: c.What, Define: c.Define, Method: c.Method}
+	p := program{File: c.What, settings: settings{Define: c.Define, Method: c.Method}}
 	net, _, err := p.compile(env, false)
 	if err != nil {
 		return err

@@ -19,7 +19,12 @@ import (
 
 // program is the arguments that name a program.
 type program struct {
-	File   string            `arg:"" help:"The .loco file."`
+	File string `arg:"" help:"The .loco file."`
+	settings
+}
+
+// settings are what a call changes of a program.
+type settings struct {
 	Define map[string]string `short:"D" placeholder:"NAME=VALUE" help:"Set a param of the file."`
 	Method string            `enum:"loco,gim,e2e" default:"loco" help:"Cut the stages into units as written (loco), one stage a unit (gim), or all in one (e2e)."`
 }
@@ -131,4 +136,4 @@ func report(env *Env, found diag.List, src *text, json bool) error {
 }
 
 // defines gives the -D settings as they would be typed, sorted.
-func (p *program) defines() map[string]string { return maps.Clone(p.Define) }
+func (p *settings) defines() map[string]string { return maps.Clone(p.Define) }

@@ -20,6 +20,9 @@ func (s *session) batch(r runtime.BatchReport) {
 			EmbeddingStd: journal.Number(l.EmbeddingStd), EffectiveRank: journal.Number(l.EffectiveRank),
 			GradientNorm: journal.Number(r.GradientNorm),
 		}
+		if !l.Watch {
+			b.Data = r.Data
+		}
 		t := r.Seconds
 		b.Waits = journal.Waits{Data: journal.Number(t.Data), Input: journal.Number(t.Input), Gradient: journal.Number(t.Gradient), Output: journal.Number(t.Output)}
 		b.Steps = journal.Steps{Forward: journal.Number(t.Forward), Sweep: journal.Number(t.Sweep), Update: journal.Number(t.Update), Recompute: journal.Number(t.Recompute)}

@@ -6,27 +6,36 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	goruntime "runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
 	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime"
+	"github.com/locorun/locorun/runtime/checkpoint"
 	"github.com/locorun/locorun/runtime/journal"
 )
 
 // runCmd trains a program.
 type runCmd struct {
-	program
+	File string `arg:"" optional:"" help:"The .loco file; may be left out where --resume names a run directory, which has one."`
+	settings
 	memoryFlags
 	tierFlag
 	dataFlags
-	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N."`
+	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N. Where it holds a run of this program, that run goes on."`
+	Resume    string        `placeholder:"PATH" help:"Go on from a run directory's newest checkpoint, or from a checkpoint file. A file cut into other units takes what still exists."`
+	Allow     []string      `enum:"tier" help:"Go on though this differs from the checkpoint's: tier, the kernels, which round otherwise."`
+	Every     every         `name:"checkpoint-every" default:"10m" placeholder:"N" help:"Save a checkpoint after so many batches, or so often: 500, 10m. The end is always saved."`
+	Keep      int           `default:"2" help:"How many checkpoints to keep, at least 2."`
 	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
 	WebConfig string        `name:"web.config.file" placeholder:"FILE" help:"TLS and passwords of the endpoint, as Prometheus' exporters take them."`
 	Pprof     string        `placeholder:"ADDR" help:"Show Go's profiles of the run at this address of loopback, such as 127.0.0.1:6060; default: nowhere."`
@@ -51,12 +60,74 @@ func (d dataFlags) count() int {
 
 // Help shows an example.
 func (runCmd) Help() string {
-	return "Examples:\n  locorun examples/quickstart.loco\n  locorun --method e2e -D width=32 --out runs/baseline graph.loco"
+	return "Examples:\n  locorun examples/quickstart.loco\n  locorun --method e2e -D width=32 --out runs/baseline graph.loco\n  locorun --resume runs/baseline"
+}
+
+// settle takes the program from the run directory that --resume names where no
+// file is named, and gives the directory of the data.
+func (c *runCmd) settle() (data string, err error) {
+	if c.Keep < 2 {
+		return "", wrongf("--keep %d: at least 2 checkpoints are kept, as one may turn out damaged", c.Keep)
+	}
+	if c.File != "" {
+		return c.Data, nil
+	}
+	dir := c.runDir()
+	switch {
+	case c.Resume == "":
+		return "", wrongf("expected a .loco file: `locorun graph.loco`")
+	case dir == "":
+		return "", wrongf("--resume %s is no run directory, so name the .loco file too", c.Resume)
+	}
+	about, err := journal.ReadAbout(dir)
+	if err != nil {
+		return "", wrongf("%s: %w", dir, err)
+	}
+	c.File = filepath.Join(dir, "graph.loco")
+	if c.Method == "loco" {
+		c.Method = about.Method
+	}
+	given := c.Define
+	c.Define = map[string]string{}
+	for _, d := range about.Define {
+		c.Define[d.Name] = d.Value
+	}
+	maps.Copy(c.Define, given)
+	if c.Data == "" {
+		c.Data = about.DataDir()
+	}
+	return c.Data, nil
+}
+
+// every says how often checkpoints are saved.
+type every struct {
+	batches int
+	after   time.Duration
+}
+
+// UnmarshalText reads a number of batches, or a time.
+func (e *every) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	if err == nil && n > 0 {
+		*e = every{batches: n}
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%q is neither a number of batches nor a time; write 500, or 10m", text)
+	}
+	*e = every{after: d}
+	return nil
 }
 
 // Run trains.
 func (c *runCmd) Run(env *Env) error {
-	net, src, err := c.compile(env, false)
+	data, err := c.settle()
+	if err != nil {
+		return err
+	}
+	p := program{c.File, c.settings}
+	net, src, err := p.compile(env, false)
 	if err != nil {
 		return err
 	}
@@ -69,11 +140,12 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	s := &session{cmd: c, env: env, net: net, src: src, choice: choice}
+	s := &session{cmd: c, env: env, net: net, src: src, choice: choice, data: c.Data}
 	defer s.close()
 	cfg := runtime.Config{
-		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
+		Net: net, Backend: backend, DataDir: data, Workers: c.count(),
 		Depth: opt.Depth, Recompute: opt.Recompute, Stall: c.Stall,
+		Checkpoints: runtime.Checkpointing{Save: s.save, Every: c.Every.batches, After: c.Every.after},
 	}
 	if err := s.start(cfg, backend); err != nil {
 		return err
@@ -84,12 +156,18 @@ func (c *runCmd) Run(env *Env) error {
 // session is a run with all that shows and records it.
 type session struct {
 	cmd     *runCmd
+	data    string // directory of the data, as recorded
 	env     *Env
 	net     *model.Net
 	src     *text
 	choice  *plan.Choice // of how frames are held
 	run     *runtime.Run
+	dir     *journal.Directory
 	journal *journal.Run
+	store   *checkpoint.Store
+	about   map[string]string // what checkpoints say about the run
+	resumed *runtime.Resumed  // nil: the run starts
+	saved   atomic.Int64      // step of the newest checkpoint; -1: none
 	screen  *screen
 	log     *slog.Logger // to the terminal and the run's log
 	file    *slog.Logger // to the run's log only
@@ -99,6 +177,7 @@ type session struct {
 // start opens what the run writes to, prints the plan, and prepares the run.
 func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
+	s.saved.Store(-1)
 	s.screen = newScreen(s.env, s.net)
 	cfg.Metrics = s.screen.metrics(s.cmd, s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
@@ -110,38 +189,48 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	if err := s.screen.serve(s.env.Context, s.cmd, run); err != nil {
 		return wrong{err} // before there is a directory, so that none is left behind
 	}
-	text, err := s.plan(backend)
+	text, err := s.plan()
 	if err != nil {
 		return err
 	}
-	if err := s.openJournal(text, backend); err != nil {
-		return wrong{err}
+	about := s.journalOptions(text, backend)
+	about.Plan = text + s.estimate(backend)
+	if err := s.place(about); err != nil {
+		return err
 	}
 	s.screen.directory(s.journal.Dir())
-	fmt.Fprintf(s.env.Stdout, "%srun directory %s\n", text, s.journal.Dir())
+	fmt.Fprintf(s.env.Stdout, "%srun directory %s\n", about.Plan, s.journal.Dir())
+	s.printResumed()
 	s.screen.show(run)
 	s.log = s.screen.logger(s.cmd.Log, s.journal.Log())
 	s.file = newLogger(s.cmd.Log, s.journal.Log())
-	return nil
+	return s.keepOrigin()
 }
 
-// plan is the text of the plan, with what only a run knows.
-func (s *session) plan(backend device.Backend) (string, error) {
+// plan is the text of the plan: the same for the same program, data and flags.
+func (s *session) plan() (string, error) {
 	var text bytes.Buffer
 	pl := s.run.Plan()
 	pl.Choice = s.choice
 	if err := pl.Print(&text); err != nil {
 		return "", err
 	}
-	speed := measureSpeed(backend)
-	s.screen.set.PeakFLOPs(speed)
-	printEstimate(&text, pl, speed)
-	fmt.Fprintf(&text, "%s\n", normText(s.run.Norm()))
 	return text.String(), nil
 }
 
-// openJournal makes the run directory.
-func (s *session) openJournal(plan string, backend device.Backend) error {
+// estimate is what else is known of a run: how long it takes at the least at the
+// speed of a kernel measured just now, and how pictures are normalised.
+func (s *session) estimate(backend device.Backend) string {
+	var text bytes.Buffer
+	speed := measureSpeed(backend)
+	s.screen.set.PeakFLOPs(speed)
+	printEstimate(&text, s.run.Plan(), speed)
+	fmt.Fprintf(&text, "%s\n", normText(s.run.Norm()))
+	return text.String()
+}
+
+// journalOptions are what the run directory is to say.
+func (s *session) journalOptions(plan string, backend device.Backend) journal.Options {
 	var imports []journal.Import
 	for name, text := range s.src.files {
 		if name != s.cmd.File {
@@ -154,15 +243,14 @@ func (s *session) openJournal(plan string, backend device.Backend) error {
 		defines = append(defines, journal.Define{Name: name, Value: value})
 	}
 	slices.SortFunc(defines, func(a, b journal.Define) int { return strings.Compare(a.Name, b.Name) })
-	var err error
-	s.journal, err = journal.Create(journal.Options{
-		Dir: s.cmd.Out, File: s.cmd.File, Text: s.src.main, Imports: imports, Plan: plan,
+	return journal.Options{
+		Text: s.src.main, Imports: imports, Plan: plan,
 		About: journal.About{
+			File: s.cmd.File, Data: s.data,
 			Method: s.cmd.Method, Define: defines, Device: backend.Name(), Version: version(), GoVersion: goruntime.Version(),
 		},
 		OnError: func(err error) { s.screen.warn(err) },
-	})
-	return err
+	}
 }
 
 // version is the main module's version.
@@ -173,21 +261,22 @@ func version() string {
 	return ""
 }
 
+// errGrace ends a run whose batch did not end in time after an interrupt.
+var errGrace = errors.New("interrupted, and the batch did not end in time")
+
 // train runs to the end, or to the end of the batch at hand when interrupted.
 func (s *session) train(ctx context.Context) error {
+	ctx, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
 	done := make(chan struct{})
 	defer close(done)
-	go func() {
-		select {
-		case <-s.env.Interrupt:
-			s.log.Info("interrupted: finishing the batch; once more ends at once")
-			s.run.Stop()
-		case <-done:
-		}
-	}()
-	s.file.Info("training begins", "graph", s.cmd.File, "method", s.cmd.Method, "batches", s.run.Batches())
+	go s.heed(abandon, done)
+	s.file.Info("training begins", "graph", s.cmd.File, "method", s.cmd.Method, "batches", s.run.Batches(), "after", s.run.Done())
 	res, failed := s.run.Train(ctx)
 	s.screen.close()
+	if errors.Is(failed, errGrace) {
+		return s.abandoned()
+	}
 	if failed != nil {
 		s.file.Error("the run failed", "error", failed)
 	}
@@ -195,11 +284,10 @@ func (s *session) train(ctx context.Context) error {
 		return failed
 	}
 	s.file.Info("training ended", "batches", res.Batches, "stopped", res.Stopped)
-	path, err := saveWeights(s.journal, res.Weights, res.Batches, s.cmd, s.run)
-	if err != nil {
-		return errors.Join(failed, err)
+	if res.Unsaved != nil {
+		return errors.Join(failed, fmt.Errorf("the weights after the last batch, %d, are not saved: %w; %s", res.Batches, res.Unsaved, s.fallback()))
 	}
-	s.summary(res, path)
+	s.summary(res, filepath.Join(s.dir.Path, journal.CheckpointsDir, checkpoint.Name(res.Batches)))
 	if failed != nil { // a readout; the training is whole and saved
 		return failed
 	}
@@ -207,6 +295,51 @@ func (s *session) train(ctx context.Context) error {
 		return quiet{exitInterrupted}
 	}
 	return nil
+}
+
+// heed stops the run at the first interrupt; where its batch does not end in
+// time the run is abandoned.
+func (s *session) heed(abandon func(error), done <-chan struct{}) {
+	select {
+	case <-s.env.Interrupt:
+	case <-done:
+		return
+	}
+	s.log.Info("interrupted: finishing the batch; once more ends at once")
+	s.run.Stop()
+	select {
+	case <-time.After(s.env.grace()):
+		abandon(errGrace)
+	case <-done:
+	}
+}
+
+// abandoned ends a run that was interrupted and did not finish its batch: what
+// is left is the last checkpoint.
+func (s *session) abandoned() error {
+	s.file.Error("the batch did not end in time", "seconds", s.env.grace().Seconds())
+	text := fmt.Sprintf("interrupted; the batch did not end within %v; %s", s.env.grace(), s.fallback())
+	if _, ok := s.newestSaved(); !ok {
+		return errors.New(text)
+	}
+	fmt.Fprintf(s.env.Stderr, "locorun: %s\n", text)
+	return quiet{exitInterrupted}
+}
+
+// newestSaved is the step of the newest checkpoint of the run directory that is
+// known to be good.
+func (s *session) newestSaved() (step int, ok bool) {
+	step = int(s.saved.Load())
+	return step, step >= 0
+}
+
+// fallback says what a run that lost something can go on from.
+func (s *session) fallback() string {
+	step, ok := s.newestSaved()
+	if !ok {
+		return "there is no checkpoint yet"
+	}
+	return fmt.Sprintf("the newest checkpoint is of batch %d: `locorun --resume %s` goes on from it", step, s.dir.Path)
 }
 
 // summary prints the results.
@@ -217,6 +350,9 @@ func (s *session) summary(res *runtime.Result, checkpoint string) {
 		verb = "stopped after"
 	}
 	fmt.Fprintf(out, "\n%s %d batches in %s; weights in %s\n", verb, res.Batches, time.Since(s.begun).Round(100*time.Millisecond), checkpoint)
+	if res.Stopped {
+		fmt.Fprintf(out, "`locorun --resume %s` goes on\n", s.dir.Path)
+	}
 	printReadouts(out, res.Readouts)
 }
 
@@ -229,4 +365,8 @@ func (s *session) close() {
 		s.run.Close()
 	}
 	s.journal.Close()
+	if s.store != nil {
+		_ = s.store.FS.Close() // nothing is written any more
+	}
+	_ = s.dir.Close() // the lock ends with the process at the latest
 }

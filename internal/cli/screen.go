@@ -28,6 +28,7 @@ type screen struct {
 	page     metrics.Page
 	begun    time.Time
 	per      int // images per batch
+	from     int // batches that an earlier process trained
 	closed   bool
 	stalled  string
 	started  bool
@@ -124,6 +125,14 @@ func (sc *screen) directory(dir string) {
 	sc.page.Directory = dir
 }
 
+// resumed tells what an earlier process has done.
+func (sc *screen) resumed(batch int) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.from, sc.page.Batch = batch, batch
+	sc.set.Resumed(batch)
+}
+
 // healthy is the watchdog's last word.
 func (sc *screen) healthy() error {
 	sc.mu.Lock()
@@ -207,8 +216,9 @@ func (sc *screen) batch(r runtime.BatchReport) {
 // rate renews the images per second and the time left.
 func (sc *screen) rate() {
 	elapsed := time.Since(sc.begun).Seconds()
-	sc.page.ImagesPerSecond = float64(sc.page.Batch*sc.per) / elapsed
-	left := float64(sc.page.Batches-sc.page.Batch) * elapsed / float64(sc.page.Batch)
+	trained := float64(sc.page.Batch - sc.from)
+	sc.page.ImagesPerSecond = trained * float64(sc.per) / elapsed
+	left := float64(sc.page.Batches-sc.page.Batch) * elapsed / trained
 	sc.page.Left = time.Duration(left * float64(time.Second))
 }
 

@@ -3,20 +3,15 @@ package journal
 import (
 	"fmt"
 	"io"
-)
 
-// file is what an appender needs of a file opened for appending.
-type file interface {
-	io.Writer
-	Truncate(size int64) error
-	Close() error
-}
+	"github.com/locorun/locorun/runtime/disk"
+)
 
 // appender adds whole records to a file. When a write fails, what it left is
 // cut off; when that fails too, nothing is written until the cut succeeds.
 type appender struct {
 	name string
-	file file
+	file disk.File
 	size int64 // of the whole records
 	torn bool  // bytes beyond size may be in the file
 }

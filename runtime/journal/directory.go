@@ -1,54 +1,156 @@
 package journal
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/locorun/locorun/runtime/disk"
 )
 
 // DefaultRoot is where run directories are made unless told otherwise.
 const DefaultRoot = "runs"
 
-// make makes the run directory and opens it.
-func (o Options) directory() (dir string, root *os.Root, err error) {
-	if o.Dir != "" {
-		dir, err = o.Dir, claim(o.Dir)
-	} else {
-		dir, err = next(o.Root, stem(o.File))
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	root, err = os.OpenRoot(dir)
-	if err != nil {
-		return "", nil, fmt.Errorf("run directory: %w", err)
-	}
-	return dir, root, nil
+// lockFile is what disk.Lock leaves in a directory.
+const lockFile = "lock"
+
+// maxAbout bounds what is read of run.json, in bytes.
+const maxAbout = 64 << 20
+
+// Place says which directory is meant.
+type Place struct {
+	Dir  string // empty: the next free one under Root
+	Root string // default: DefaultRoot
+	File string // the program's path; gives a directory under Root its name
+	// Open opens the directory for writing; default: disk.Open.
+	Open func(dir string) (disk.FS, error)
 }
 
-// claim makes a directory that was asked for, or takes it if it is empty.
-func claim(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("run directory: %w", err)
+// Directory is a run directory that this process has to itself until Close.
+type Directory struct {
+	Path  string
+	FS    disk.FS
+	Fresh bool  // no run is in it
+	About About // of the run that is in it
+
+	lock io.Closer
+}
+
+// Claim makes the directory, or takes one that is empty or holds a run. Another
+// process that has it is a *disk.Locked error; other files in it are refused.
+func Claim(p Place) (*Directory, error) {
+	path := p.Dir
+	err := error(nil)
+	if path == "" {
+		path, err = next(p.Root, stem(p.File))
+	} else {
+		err = os.MkdirAll(path, 0o700)
 	}
-	f, err := os.Open(dir)
 	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	d := &Directory{Path: path}
+	if err := d.open(p.Open); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Directory) open(open func(string) (disk.FS, error)) (err error) {
+	if open == nil {
+		open = func(dir string) (disk.FS, error) { return disk.Open(dir) }
+	}
+	if d.FS, err = open(d.Path); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}
-	defer f.Close()
-	names, err := f.Readdirnames(1)
-	if len(names) > 0 {
-		return fmt.Errorf("run directory %s is not empty: %w; name another with --out, or leave --out out for a new one", dir, fs.ErrExist)
+	if d.lock, err = disk.Lock(d.Path); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
-	if !errors.Is(err, io.EOF) {
-		return fmt.Errorf("run directory: %w", err)
+	return d.look()
+}
+
+// look finds out what is in the directory.
+func (d *Directory) look() error {
+	names, err := d.FS.List(".")
+	if err != nil {
+		return fmt.Errorf("run directory %s: %w", d.Path, disk.Cause(err))
+	}
+	if slices.Contains(names, aboutFile) {
+		d.About, err = readAbout(d.FS)
+		if err != nil {
+			return fmt.Errorf("run directory %s: %s: %w", d.Path, aboutFile, err)
+		}
+		return nil
+	}
+	d.Fresh = true
+	for _, n := range names {
+		if target, temp := disk.Target(n); n != lockFile && !(temp && target == aboutFile) {
+			return fmt.Errorf("run directory %s is not empty: %w, and it holds no run; name another with --out, or leave --out out for a new one", d.Path, fs.ErrExist)
+		}
 	}
 	return nil
+}
+
+// ReadAbout reads what a run directory says of its run, without claiming it.
+func ReadAbout(dir string) (About, error) {
+	tree, err := disk.Open(dir)
+	if err != nil {
+		return About{}, disk.Cause(err)
+	}
+	defer tree.Close() // nothing is written
+	about, err := readAbout(tree)
+	if err != nil {
+		return About{}, fmt.Errorf("%s: %w", aboutFile, err)
+	}
+	return about, nil
+}
+
+// DataDir is the directory that the data's paths lie under: the one that was
+// named, else that of the file.
+func (a *About) DataDir() string {
+	if a.Data != "" {
+		return a.Data
+	}
+	return filepath.Dir(a.File)
+}
+
+func readAbout(tree disk.FS) (about About, err error) {
+	f, err := tree.Open(aboutFile)
+	if err != nil {
+		return about, disk.Cause(err)
+	}
+	defer f.Close() // nothing was written
+	if f.Size() > maxAbout {
+		return about, fmt.Errorf("%d bytes; at most %d", f.Size(), maxAbout)
+	}
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+	if err != nil {
+		return about, disk.Cause(err)
+	}
+	return about, json.Unmarshal(text, &about)
+}
+
+// Close lets other processes have the directory.
+func (d *Directory) Close() error {
+	if d == nil {
+		return nil
+	}
+	var all []error
+	if d.lock != nil {
+		all = append(all, d.lock.Close())
+	}
+	if d.FS != nil {
+		all = append(all, d.FS.Close())
+	}
+	d.lock, d.FS = nil, nil
+	return errors.Join(all...)
 }
 
 // next makes root/<stem>-<n> for an n above all that are there. Making is what
@@ -58,21 +160,18 @@ func next(root, stem string) (string, error) {
 		root = DefaultRoot
 	}
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return "", fmt.Errorf("run directory: %w", err)
+		return "", err
 	}
 	n, err := highest(root, stem)
 	if err != nil {
-		return "", fmt.Errorf("run directory: %w", err)
+		return "", err
 	}
 	for {
 		n++
 		dir := filepath.Join(root, stem+"-"+strconv.Itoa(n))
 		err := os.Mkdir(dir, 0o700)
-		if err == nil {
-			return dir, nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return "", fmt.Errorf("run directory: %w", err)
+		if err == nil || !errors.Is(err, fs.ErrExist) {
+			return dir, err
 		}
 	}
 }

@@ -17,9 +17,12 @@ import (
 //	         2 step       int64
 //	         3 file_version string, in the first event only: "brain.Event:2"
 //	         5 summary    Summary
+//	         7 session_log SessionLog
 //	Summary  1 value      repeated Value
 //	Value    1 tag        string
 //	         2 simple_value float
+//	SessionLog 1 status   enum: 1 is START, and what other files have of Event.step
+//	                      and later does not count any more
 //
 // Both formats are described by TensorFlow's sources core/lib/io/record_writer,
 // core/util/event.proto and core/framework/summary.proto.
@@ -71,6 +74,12 @@ func scalarEvent(wall float64, step int, points []scalar) []byte {
 	}
 	event := binary.AppendUvarint(key(eventStart(wall), 2, wireVarint), uint64(step))
 	return bytesField(event, 5, summary)
+}
+
+// sessionEvent is the data of a record that says that a run goes on with a step.
+func sessionEvent(wall float64, step int) []byte {
+	event := binary.AppendUvarint(key(eventStart(wall), 2, wireVarint), uint64(step))
+	return bytesField(event, 7, binary.AppendUvarint(key(nil, 1, wireVarint), 1))
 }
 
 // frame puts data into a record.

@@ -16,6 +16,7 @@ type event struct {
 	step    int64
 	version string
 	points  []string // "tag=value"
+	start   bool     // a run goes on here
 }
 
 // decode reads an event file and checks both checksums of every record.
@@ -86,6 +87,11 @@ func decodeEvent(t *testing.T, b []byte) (e event) {
 			e.step = int64(bits)
 		case 3:
 			e.version = string(data)
+		case 7:
+			if string(data) != "\x08\x01" {
+				t.Fatalf("session log % x", data)
+			}
+			e.start = true
 		case 5:
 			fields(t, data, func(_ int, _ uint64, value []byte) { e.points = append(e.points, decodeValue(t, value)) })
 		default:
@@ -148,7 +154,7 @@ func TestMaskedCRC(t *testing.T) {
 func TestHostNeverMakesAPath(t *testing.T) {
 	o := options(t)
 	o.Host = "a/b\\c:d e"
-	if got, want := o.eventsFile(), "events.out.tfevents.1700000000.a_b_c_d_e"; got != want {
+	if got, want := o.eventsName(o.Now().Unix()), "events.out.tfevents.1700000000.a_b_c_d_e"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/locorun/locorun/runtime/disk"
 )
 
 // Import is a file that the program imports, by its path relative to the
@@ -30,27 +32,34 @@ type Define struct {
 
 // About is run.json: what, besides the text, makes the run what it is.
 type About struct {
-	File        string    `json:"file"`   // as it was named on the command line
-	Method      string    `json:"method"` // loco, gim or e2e
-	Define      []Define  `json:"define"`
-	Fingerprint string    `json:"fingerprint"`
-	Device      string    `json:"device"`
-	Version     string    `json:"version"`
-	GoVersion   string    `json:"go_version"`
-	Started     time.Time `json:"started"`
+	File        string          `json:"file"`   // as it was named on the command line
+	Data        string          `json:"data"`   // directory of the data, as named; "" is that of the file
+	Method      string          `json:"method"` // loco, gim or e2e
+	Define      []Define        `json:"define"`
+	Fingerprint string          `json:"fingerprint"`       // of Meaning
+	Meaning     json.RawMessage `json:"meaning,omitempty"` // what decides the weights; not this package's business
+	Device      string          `json:"device"`
+	Version     string          `json:"version"`
+	GoVersion   string          `json:"go_version"`
+	Started     time.Time       `json:"started"`
+	Resumed     *Resumed        `json:"resumed,omitempty"` // the last time
 }
 
-// Options says what to write and where.
+// Resumed says when and where a run went on.
+type Resumed struct {
+	At   time.Time `json:"at"`
+	Step int       `json:"step"` // batches applied before
+	From string    `json:"from"` // the checkpoint
+}
+
+// Options says what to write.
 type Options struct {
-	Dir  string // --out; empty: the next free one under Root
-	Root string // default: DefaultRoot
-	File string // the program's path; gives the directory its name
 	Text []byte // the program's text, exactly
 	// Imports are copied beside graph.loco, so that the directory can be run
 	// again; those of the built-in library need not be.
 	Imports []Import
 	Plan    string // what `plan` prints
-	About   About  // File and Started are filled in
+	About   About  // Started, and when a run goes on Resumed.At, are filled in
 	// OnError hears the first failure of each file. It may be called from any
 	// goroutine that calls a method; nil: nobody hears.
 	OnError func(error)
@@ -75,41 +84,66 @@ type Run struct {
 	closed bool
 }
 
-// Create makes the run directory and writes what is known at start. An error
-// here is the last that stops a run: a directory that cannot be written at all
-// is better known before the training than after.
-func Create(o Options) (*Run, error) {
+// Start writes what is known at a run's start. An error here is the last that
+// stops a run: a directory that cannot be written at all is better known before
+// the training than after.
+func (d *Directory) Start(o Options) (*Run, error) {
+	o = o.withDefaults()
+	o.About.Started, o.About.Resumed = o.Now().UTC(), nil
+	return d.write(o, func(*Run) error { return nil })
+}
+
+// Continue goes on with the run that is in the directory, after a number of
+// batches: what was written of later ones is cut out of metrics.jsonl, as are
+// the readouts of that very batch, which are made again, and TensorBoard is told
+// to forget them. The program's files are written anew.
+func (d *Directory) Continue(o Options, step int, from string) (*Run, error) {
+	o = o.withDefaults()
+	o.About.Started, o.About.Resumed = d.About.Started, &Resumed{o.Now().UTC(), step, from}
+	return d.write(o, func(r *Run) error {
+		if err := cutLines(d.FS, step); err != nil {
+			return fmt.Errorf("%s: %w", linesFile, err)
+		}
+		return nil
+	})
+}
+
+func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if err := o.checkImports(); err != nil {
+	return o
+}
+
+// write writes the start files and opens those that grow, after prepare.
+func (d *Directory) write(o Options, prepare func(*Run) error) (*Run, error) {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	dir, root, err := o.directory()
+	r := &Run{dir: d.Path, now: o.Now, onError: o.OnError, failed: map[string]bool{}}
+	err := o.writeStart(d.FS)
+	if err == nil {
+		err = prepare(r)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("run directory %s: %w", d.Path, err)
 	}
-	defer root.Close()
-	r := &Run{dir: dir, now: o.Now, onError: o.OnError, failed: map[string]bool{}}
-	if err := o.writeStart(root); err != nil {
-		return nil, fmt.Errorf("run directory %s: %w", dir, err)
-	}
-	if err := r.open(root, o); err != nil {
-		return nil, errors.Join(fmt.Errorf("run directory %s: %w", dir, err), r.Close())
+	if err := r.open(d.FS, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("run directory %s: %w", d.Path, err), r.Close())
 	}
 	return r, nil
 }
 
-// checkImports refuses paths that would not stay in the directory or would
+// Check refuses imports whose paths would not stay in the directory or would
 // take the place of a file of ours.
-func (o Options) checkImports() error {
+func (o Options) Check() error {
 	for _, i := range o.Imports {
 		local := filepath.FromSlash(i.Path)
 		if !filepath.IsLocal(local) || path.Clean(i.Path) != i.Path || !strings.HasSuffix(i.Path, ".loco") {
 			return fmt.Errorf("run directory: import %q is not a relative path to a .loco file", i.Path)
 		}
 		first, _, _ := strings.Cut(i.Path, "/")
-		if slices.Contains([]string{graphFile, aboutFile, planFile, linesFile, logFile}, first) {
+		if slices.Contains([]string{graphFile, aboutFile, planFile, linesFile, logFile, lockFile, CheckpointsDir}, first) {
 			return fmt.Errorf("run directory: the imported %q would take the place of the run's own %s; rename it", i.Path, first)
 		}
 	}
@@ -125,54 +159,95 @@ const (
 	logFile   = "log"
 )
 
-func (o Options) writeStart(root *os.Root) error {
-	about := o.About
-	about.File, about.Started = o.File, o.Now().UTC()
-	if about.Define == nil {
-		about.Define = []Define{}
+// CheckpointsDir is the directory of checkpoints within a run's.
+const CheckpointsDir = "checkpoints"
+
+// writeStart writes the files that say what the run is. The first of them makes
+// the directory a run's, whatever happens to the others: they are written again
+// when it goes on.
+func (o Options) writeStart(tree disk.FS) error {
+	if o.About.Define == nil {
+		o.About.Define = []Define{}
 	}
-	text, err := json.MarshalIndent(about, "", "  ")
+	text, err := json.MarshalIndent(o.About, "", "  ")
 	if err != nil {
 		return fmt.Errorf("%s: %w", aboutFile, err)
 	}
-	for _, i := range o.Imports {
-		if err := root.MkdirAll(filepath.FromSlash(path.Dir(i.Path)), 0o700); err != nil {
-			return err
+	files := []Import{{aboutFile, append(text, '\n')}, {graphFile, o.Text}, {planFile, []byte(o.Plan)}}
+	for _, f := range append(files, o.Imports...) {
+		if err := mkdirs(tree, path.Dir(f.Path)); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, disk.Cause(err))
 		}
-		if err := root.WriteFile(filepath.FromSlash(i.Path), i.Text, 0o600); err != nil {
-			return err
+		if err := disk.WriteFile(tree, f.Path, func(w io.Writer) error { _, err := w.Write(f.Text); return err }); err != nil {
+			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 	}
-	return errors.Join(
-		root.WriteFile(graphFile, o.Text, 0o600),
-		root.WriteFile(aboutFile, append(text, '\n'), 0o600),
-		root.WriteFile(planFile, []byte(o.Plan), 0o600),
-	)
+	return nil
 }
 
-func (r *Run) open(root *os.Root, o Options) (err error) {
-	if r.lines, err = openAppender(root, linesFile); err != nil {
+// mkdirs makes a directory and its parents where they are missing.
+func mkdirs(tree disk.FS, dir string) error {
+	if dir == "." {
+		return nil
+	}
+	if err := mkdirs(tree, path.Dir(dir)); err != nil {
 		return err
 	}
-	if r.log, err = openAppender(root, logFile); err != nil {
+	if err := tree.Mkdir(dir); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
 		return err
 	}
-	if r.events, err = openAppender(root, o.eventsFile()); err != nil {
-		return err
-	}
-	return r.events.add(frame(versionEvent(r.seconds())))
+	return tree.SyncDir(path.Dir(dir))
 }
 
-func openAppender(root *os.Root, name string) (*appender, error) {
-	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+func (r *Run) open(tree disk.FS, o Options) (err error) {
+	if r.lines, err = openAppender(tree, linesFile); err != nil {
+		return err
+	}
+	if r.log, err = openAppender(tree, logFile); err != nil {
+		return err
+	}
+	if r.events, err = openAppender(tree, o.eventsFile(tree)); err != nil {
+		return err
+	}
+	if err := r.events.add(frame(versionEvent(r.seconds()))); err != nil {
+		return err
+	}
+	if o.About.Resumed == nil {
+		return nil
+	}
+	return r.events.add(frame(sessionEvent(r.seconds(), o.About.Resumed.Step+1)))
+}
+
+// openAppender opens a file at its end, and cuts off there what a write that
+// fails leaves.
+func openAppender(tree disk.FS, name string) (*appender, error) {
+	size := int64(0)
+	if f, err := tree.Open(name); err == nil {
+		size = f.Size()
+		_ = f.Close() // nothing was written
+	}
+	f, err := tree.Append(name)
 	if err != nil {
 		return nil, err
 	}
-	return &appender{name: name, file: f}, nil
+	return &appender{name: name, file: f, size: size}, nil
 }
 
-// eventsFile is the name by which TensorBoard knows an event file.
-func (o Options) eventsFile() string {
+// eventsFile is the name by which TensorBoard knows an event file, of one that
+// is not there.
+func (o Options) eventsFile(tree disk.FS) string {
+	names, _ := tree.List(".") // where they cannot be told a name that is taken grows, which does no harm
+	at := o.Now().Unix()
+	for slices.Contains(names, o.eventsName(at)) {
+		at++
+	}
+	return o.eventsName(at)
+}
+
+func (o Options) eventsName(at int64) string {
 	host := o.Host
 	if host == "" {
 		host, _ = os.Hostname() // a name for people; without one "localhost" does
@@ -186,7 +261,7 @@ func (o Options) eventsFile() string {
 	if host == "" {
 		host = "localhost"
 	}
-	return fmt.Sprintf("events.out.tfevents.%d.%s", o.Now().Unix(), host)
+	return fmt.Sprintf("events.out.tfevents.%d.%s", at, host)
 }
 
 // Dir is the run directory's path.
@@ -298,21 +373,19 @@ func (w logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Create makes a further file in the directory, such as a checkpoint or a
-// report, with mode 0600. The name may have directories, which are made.
-func (r *Run) Create(name string) (*os.File, error) {
-	if !filepath.IsLocal(name) {
-		return nil, fmt.Errorf("run directory %s: %q leaves it: %w", r.dir, name, fs.ErrInvalid)
+// Sync makes the lines of all batches so far durable.
+func (r *Run) Sync() {
+	if r == nil {
+		return
 	}
-	root, err := os.OpenRoot(r.dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	if err := root.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return nil, err
-	}
-	return root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	r.exclusive(func() {
+		if r.closed {
+			return
+		}
+		if err := r.lines.file.Sync(); err != nil {
+			r.fail(linesFile, fmt.Errorf("%s: %w", linesFile, disk.Cause(err)))
+		}
+	})
 }
 
 // Close closes the files. What is reported afterwards is dropped.

@@ -13,24 +13,42 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/locorun/locorun/runtime/disk"
 )
 
-func options(t *testing.T) Options {
-	return Options{
-		Root: filepath.Join(t.TempDir(), "runs"),
-		File: "some/where/fashion-mnist.loco",
+// job is a place and what is written there.
+type job struct {
+	Place
+	Options
+}
+
+func options(t *testing.T) job {
+	return job{Place{Root: filepath.Join(t.TempDir(), "runs"), File: "some/where/fashion-mnist.loco"}, Options{
 		Text: []byte("loco 1\r\n// exactly this\n"),
 		Plan: "3 units\n",
-		About: About{Method: "loco", Define: []Define{{"width", "16"}}, Fingerprint: "f00d", Device: "cpu/portable",
+		About: About{File: "some/where/fashion-mnist.loco", Method: "loco", Define: []Define{{"width", "16"}}, Fingerprint: "f00d", Device: "cpu/portable",
 			Version: "v0.1.0", GoVersion: "go1.26"},
 		Now:  func() time.Time { return time.Unix(1_700_000_000, 500_000_000) },
 		Host: "host",
-	}
+	}}
 }
 
-func create(t *testing.T, o Options) *Run {
+// start claims a directory and starts a run in it, which has the directory until
+// the test ends.
+func start(t *testing.T, o job) (*Run, error) {
 	t.Helper()
-	r, err := Create(o)
+	d, err := Claim(o.Place)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	return d.Start(o.Options)
+}
+
+func create(t *testing.T, o job) *Run {
+	t.Helper()
+	r, err := start(t, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +87,7 @@ func TestDirectory(t *testing.T) {
 		"log":            "",
 		"run.json": `{
   "file": "some/where/fashion-mnist.loco",
+  "data": "",
   "method": "loco",
   "define": [
     {
@@ -135,7 +154,7 @@ func TestRunsAtOnceGetDirectoriesOfTheirOwn(t *testing.T) {
 	var seen sync.Map
 	for range 8 {
 		wg.Go(func() {
-			r, err := Create(o)
+			r, err := start(t, o)
 			if err != nil {
 				t.Error(err)
 				return
@@ -162,8 +181,17 @@ func TestOut(t *testing.T) {
 	o.Dir = filepath.Join(t.TempDir(), "a", "b")
 	create(t, o)
 	checkModes(t, o.Dir)
-	_, err := Create(o)
-	want := "run directory " + o.Dir + " is not empty: file already exists; name another with --out, or leave --out out for a new one"
+	var locked *disk.Locked
+	if _, err := start(t, o); !errors.As(err, &locked) {
+		t.Errorf("a directory in use gives %v", err)
+	}
+	full := options(t)
+	full.Dir = t.TempDir()
+	if err := os.WriteFile(filepath.Join(full.Dir, "notes"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := start(t, full)
+	want := "run directory " + full.Dir + " is not empty: file already exists, and it holds no run; name another with --out, or leave --out out for a new one"
 	if err == nil || err.Error() != want || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v\nwant %s", err, want)
 	}
@@ -172,7 +200,7 @@ func TestOut(t *testing.T) {
 	create(t, empty)
 	file := options(t)
 	file.Dir = filepath.Join(o.Dir, "log")
-	if _, err := Create(file); err == nil || !strings.HasPrefix(err.Error(), "run directory: ") {
+	if _, err := start(t, file); err == nil || !strings.HasPrefix(err.Error(), "run directory: ") {
 		t.Errorf("a file is taken as a directory: %v", err)
 	}
 }
@@ -188,11 +216,11 @@ func TestImportsStayInside(t *testing.T) {
 	} {
 		o := options(t)
 		o.Imports = []Import{{path, nil}}
-		if _, err := Create(o); err == nil || err.Error() != want {
+		if err := o.Check(); err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)
 		}
-		if _, err := os.Stat(o.Root); err == nil {
-			t.Errorf("%s: a directory was made for a run that is refused", path)
+		if _, err := start(t, o); err == nil || err.Error() != want {
+			t.Errorf("got %v\nwant %s", err, want)
 		}
 	}
 }
@@ -259,22 +287,6 @@ func TestNilRun(t *testing.T) {
 	}
 }
 
-func TestCreateFile(t *testing.T) {
-	r := create(t, options(t))
-	f, err := r.Create("checkpoints/step-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = f.Close()
-	checkModes(t, r.Dir())
-	if _, err := r.Create("../x"); !errors.Is(err, fs.ErrInvalid) {
-		t.Errorf("a path out of the directory gives %v", err)
-	}
-	if _, err := r.Create("log"); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a file that is there gives %v", err)
-	}
-}
-
 // faulty fails the operations whose numbers are listed; a failing write leaves
 // half of its bytes behind, as a full disk does.
 type faulty struct {
@@ -305,6 +317,7 @@ func (f *faulty) Truncate(size int64) error {
 	return nil
 }
 
+func (f *faulty) Sync() error  { return f.fail() }
 func (f *faulty) Close() error { return f.fail() }
 
 // TestDiskFailures fails each operation of five batches in turn, alone and
@@ -378,4 +391,111 @@ func TestManyWriters(t *testing.T) {
 	if got := len(decode(t, []byte(read(t, r, "events.out.tfevents.1700000000.host")))); got != 151 {
 		t.Errorf("%d events, want 151", got)
 	}
+}
+
+// TestContinue goes on after two of four batches: lines of later ones, the
+// readout of the very batch, half a line and an overlong one go, the order of
+// the rest stays, the log and the start time too, and TensorBoard is told.
+func TestContinue(t *testing.T) {
+	o := options(t)
+	o.Dir = filepath.Join(t.TempDir(), "run")
+	d, err := Claim(o.Place)
+	if err != nil || !d.Fresh {
+		t.Fatal(err, d)
+	}
+	r, err := d.Start(o.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(r.Log(), "one")
+	r.Batch(batch("low", 1), batch("high", 1))
+	r.Readout(Readout{Step: 1, Stage: "s1"})
+	r.Batch(batch("low", 2), batch("low", 3), batch("high", 2))
+	want := read(t, r, "metrics.jsonl")
+	want = strings.Replace(want, must(line("batch", batch("low", 3))), "", 1)
+	r.Readout(Readout{Step: 2, Stage: "s1"})
+	r.Batch(batch("high", 3), batch("low", 4))
+	r.Sync()
+	if r.Errors() != 0 {
+		t.Fatal("syncing fails")
+	}
+	_ = r.Close()
+	_ = d.Close()
+	f, err := os.OpenFile(filepath.Join(o.Dir, "metrics.jsonl"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(f, "%s\n{\"kind\":\"batch\",\"step\":1,", strings.Repeat("x", 3*longestLine))
+	_ = f.Close()
+
+	d, err = Claim(o.Place)
+	if err != nil || d.Fresh || d.About.Method != "loco" {
+		t.Fatalf("%v, %+v", err, d)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	o.Now = func() time.Time { return time.Unix(1_700_000_000, 900_000_000) } // the same second
+	o.Text = []byte("loco 1 // again\n")
+	r, err = d.Continue(o.Options, 2, "step-00000002.loco-ckpt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, r, "metrics.jsonl"); got != want {
+		t.Errorf("metrics.jsonl holds\n%s\nwant\n%s", got, want)
+	}
+	r.Batch(batch("low", 3))
+	fmt.Fprintln(r.Log(), "two")
+	if got := read(t, r, "metrics.jsonl"); got != want+must(line("batch", batch("low", 3))) {
+		t.Errorf("metrics.jsonl goes on as\n%s", got)
+	}
+	if got := read(t, r, "log"); got != "one\ntwo\n" {
+		t.Errorf("the log holds %q", got)
+	}
+	if read(t, r, "graph.loco") != "loco 1 // again\n" {
+		t.Error("graph.loco is the old one")
+	}
+	if about := read(t, r, "run.json"); !strings.Contains(about, `"started": "2023-11-14T22:13:20.5Z"`) ||
+		!strings.Contains(about, `"step": 2,`) || !strings.Contains(about, `"from": "step-00000002.loco-ckpt"`) {
+		t.Errorf("run.json holds\n%s", about)
+	}
+	events := decode(t, []byte(read(t, r, "events.out.tfevents.1700000001.host")))
+	if len(events) != 3 || !events[1].start || events[1].step != 3 || events[2].step != 3 {
+		t.Errorf("the second file of events holds %+v", events)
+	}
+	_ = r.Close()
+}
+
+func must(b []byte, err error) string {
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// TestHalfMade takes a directory whose run was killed before run.json was there,
+// and goes on in one that has nothing but run.json.
+func TestHalfMade(t *testing.T) {
+	o := options(t)
+	o.Dir = t.TempDir()
+	for _, name := range []string{"lock", ".run.json.0.tmp"} {
+		if err := os.WriteFile(filepath.Join(o.Dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := Claim(o.Place)
+	if err != nil || !d.Fresh {
+		t.Fatalf("%v, %+v", err, d)
+	}
+	_ = d.Close()
+	if err := os.WriteFile(filepath.Join(o.Dir, "run.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Claim(o.Place); err != nil || d.Fresh {
+		t.Fatalf("%v, %+v", err, d)
+	}
+	r, err := d.Continue(o.Options, 0, "")
+	if err != nil || read(t, r, "graph.loco") != string(o.Text) {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	_ = d.Close()
 }

@@ -62,6 +62,8 @@ type Batch struct {
 	Waits           Waits  `json:"wait_seconds"`
 	Steps           Steps  `json:"step_seconds"`
 	ImagesPerSecond Number `json:"images_per_second"`
+	// Data tells batches of images apart; only of the unit that reads them.
+	Data string `json:"data,omitempty"`
 }
 
 // Readout is a readout's result, with the figures to judge it by. Accuracies
