@@ -73,7 +73,7 @@ scrape_configs:
 	return "http://" + addr + "/api/v1/"
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
