@@ -40,7 +40,7 @@ func (s *session) place(o journal.Options) error {
 	if err != nil {
 		return err
 	}
-	at := journal.Place{Dir: s.cmd.Out, File: s.cmd.File, Open: s.env.open}
+	at := journal.Place{Dir: s.cmd.Out, File: s.named, Open: s.env.open}
 	if dir := s.cmd.runDir(); dir != "" && s.cmd.Out == "" && !otherCut(from, facts) {
 		at.Dir = dir
 	}
@@ -85,7 +85,7 @@ func (s *session) load(path string) (*origin, error) {
 		s.screen.warn(fmt.Errorf("skipped: %w", err))
 	})
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("--resume %s: %w; leave --resume out to start anew", path, err)
+		return nil, fmt.Errorf("--resume %w; leave --resume out to start anew", err)
 	}
 	return from, err
 }
@@ -265,7 +265,7 @@ func (s *session) openStore(o journal.Options) error {
 	}
 	s.about = map[string]string{
 		aboutMethod: o.About.Method, aboutMeaning: string(o.About.Meaning), aboutFingerprint: o.About.Fingerprint,
-		aboutDevice: o.About.Device, aboutVersion: o.About.Version, aboutProgram: filepath.Base(s.cmd.File),
+		aboutDevice: o.About.Device, aboutVersion: o.About.Version, aboutProgram: filepath.Base(s.named),
 	}
 	norm, err := json.Marshal(s.run.Norm())
 	s.about[aboutNormalise] = string(norm)

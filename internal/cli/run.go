@@ -64,13 +64,13 @@ func (runCmd) Help() string {
 }
 
 // settle takes the program from the run directory that --resume names where no
-// file is named, and gives the directory of the data.
-func (c *runCmd) settle() (data string, err error) {
+// file is named, and gives the name by which the program was first run.
+func (c *runCmd) settle() (named string, err error) {
 	if c.Keep < 2 {
 		return "", wrongf("--keep %d: at least 2 checkpoints are kept, as one may turn out damaged", c.Keep)
 	}
 	if c.File != "" {
-		return c.Data, nil
+		return c.File, nil
 	}
 	dir := c.runDir()
 	switch {
@@ -96,7 +96,7 @@ func (c *runCmd) settle() (data string, err error) {
 	if c.Data == "" {
 		c.Data = about.DataDir()
 	}
-	return c.Data, nil
+	return about.File, nil
 }
 
 // every says how often checkpoints are saved.
@@ -122,7 +122,7 @@ func (e *every) UnmarshalText(text []byte) error {
 
 // Run trains.
 func (c *runCmd) Run(env *Env) error {
-	data, err := c.settle()
+	named, err := c.settle()
 	if err != nil {
 		return err
 	}
@@ -140,10 +140,10 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	s := &session{cmd: c, env: env, net: net, src: src, choice: choice, data: c.Data}
+	s := &session{cmd: c, env: env, net: net, src: src, choice: choice, named: named}
 	defer s.close()
 	cfg := runtime.Config{
-		Net: net, Backend: backend, DataDir: data, Workers: c.count(),
+		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
 		Depth: opt.Depth, Recompute: opt.Recompute, Stall: c.Stall,
 		Checkpoints: runtime.Checkpointing{Save: s.save, Every: c.Every.batches, After: c.Every.after},
 	}
@@ -156,7 +156,7 @@ func (c *runCmd) Run(env *Env) error {
 // session is a run with all that shows and records it.
 type session struct {
 	cmd     *runCmd
-	data    string // directory of the data, as recorded
+	named   string // the program's file when it was first run
 	env     *Env
 	net     *model.Net
 	src     *text
@@ -246,7 +246,7 @@ func (s *session) journalOptions(plan string, backend device.Backend) journal.Op
 	return journal.Options{
 		Text: s.src.main, Imports: imports, Plan: plan,
 		About: journal.About{
-			File: s.cmd.File, Data: s.data,
+			File: s.named, Data: s.cmd.Data,
 			Method: s.cmd.Method, Define: defines, Device: backend.Name(), Version: version(), GoVersion: goruntime.Version(),
 		},
 		OnError: func(err error) { s.screen.warn(err) },
