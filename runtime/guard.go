@@ -168,7 +168,7 @@ func (u *unit) heed(r *BatchReport) error {
 				u.alarm(l.Name, string(a.Kind), a.Text)
 			}
 			if !a.Over && u.policy(a.Kind, l.Watch) == "stop" {
-				return fmt.Errorf("the loss of %s: %s; `on_%s stop` ends the run", l.Name, a.Text, a.Kind)
+				return fmt.Errorf("%s of %s: %s; `on_%s stop` ends the run", a.Kind, l.Name, a.Text, a.Kind)
 			}
 		}
 	}

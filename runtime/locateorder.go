@@ -5,14 +5,13 @@ import (
 	"github.com/locorun/locorun/compiler/op"
 )
 
-// sequence runs batches without goroutines, channels or microbatches in flight:
-// each step of ir.Program.Order, those of a loop for every microbatch, one
-// after another.
+// sequence runs a batch without goroutines, channels or microbatches in flight,
+// up to its updates: each step of ir.Program.Order, those of a loop for every
+// microbatch, one after another.
 type sequence struct {
 	p    *ir.Program
 	feed func(micro int) error        // writes the images of a microbatch, counted through all batches
 	task func(t ir.Task, n int) error // runs forward, loss or sweep of a microbatch
-	end  func(t ir.Turn, b int) error // updates or publishes for batch b; nil: neither is done
 }
 
 // batch runs one batch, counted from 0.
@@ -49,10 +48,7 @@ func (s *sequence) step(t ir.Turn, batch, micro int) error {
 	u, n := &s.p.Units[t.Unit], batch*s.p.Micros+micro
 	switch {
 	case begins(t.Task, u.Update) || begins(t.Task, u.Publish):
-		if s.end == nil {
-			return nil
-		}
-		return s.end(t, batch)
+		return nil
 	case t.Loop < 0: // a loss over the batch
 		return s.task(t.Task, (batch+1)*s.p.Micros-1)
 	case t.Unit == 0 && (begins(t.Task, u.Forward) || begins(t.Task, u.Embed)):
