@@ -29,12 +29,12 @@
 package checkpoint
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"maps"
 	"math"
@@ -65,13 +65,17 @@ const (
 	keyDigest = "sha256"
 )
 
-// MaxHeader bounds the header of a checkpoint, in bytes: names, shapes and About
-// together. Parsing costs several times the header, so this is what keeps it
-// below 16 MiB.
-const MaxHeader = 1 << 20
+// Bounds of a checkpoint beside those of safetensors. Reading costs some twelve
+// times the header, so they are what keeps it below 16 MiB.
+const (
+	MaxHeader = 1 << 20 // bytes of names, shapes and About together, as JSON
+	MaxAbout  = 1024    // entries
+)
 
 // block is the most bytes that are read at once.
 const block = 1 << 18
+
+func ownKeys() []string { return []string{keyFormat, keyStep, keyDigest} }
 
 // digestZeros stands in the place of the digest while it is computed.
 var digestZeros = strings.Repeat("0", hex.EncodedLen(sha256.Size))
@@ -79,10 +83,17 @@ var digestZeros = strings.Repeat("0", hex.EncodedLen(sha256.Size))
 // Write writes a checkpoint: the tensors in their order, in blocks, twice over
 // (once into the hash). Refused, before anything is written: a step below zero,
 // an About that uses this package's keys, tensors that safetensors cannot hold,
-// a header beyond MaxHeader.
+// what is beyond MaxHeader or MaxAbout.
 func Write(w io.Writer, c *Content) error {
 	if err := c.check(); err != nil {
 		return err
+	}
+	zeros, err := c.head(digestZeros)
+	if err != nil {
+		return err
+	}
+	if n := len(zeros) - lengthBytes; n > MaxHeader {
+		return fmt.Errorf("names, shapes and about take %d bytes; at most %d", n, MaxHeader)
 	}
 	digest, err := c.digest()
 	if err != nil {
@@ -96,17 +107,13 @@ func (c *Content) check() error {
 	if c.Step < 0 {
 		return fmt.Errorf("step %d is below zero", c.Step)
 	}
-	for _, k := range []string{keyFormat, keyStep, keyDigest} {
+	for _, k := range ownKeys() {
 		if _, ok := c.About[k]; ok {
 			return fmt.Errorf("about: the key %q is the checkpoint's own", k)
 		}
 	}
-	size, err := c.headerSize()
-	if err != nil {
-		return err
-	}
-	if size > MaxHeader {
-		return fmt.Errorf("names, shapes and about take %d bytes; at most %d", size, MaxHeader)
+	if len(c.About) > MaxAbout {
+		return fmt.Errorf("about: %d entries; at most %d", len(c.About), MaxAbout)
 	}
 	return nil
 }
@@ -128,27 +135,27 @@ func (c *Content) digest() (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// head is the file up to its values, with a digest that is given.
+func (c *Content) head(digest string) ([]byte, error) {
+	var h head
+	if err := c.write(&h, digest); err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	return h, nil
+}
+
 // errEnough ends a write of which only the beginning is asked for.
 var errEnough = errors.New("checkpoint: enough")
 
-// headerSize is the bytes of the header, without the length before it.
-func (c *Content) headerSize() (int64, error) {
-	var f first
-	if err := c.write(&f, digestZeros); err != nil && !errors.Is(err, errEnough) {
-		return 0, err
-	}
-	return int64(binary.LittleEndian.Uint64(f)), nil
-}
+// head takes what is written up to the values: the length of the header and the
+// header.
+type head []byte
 
-// first takes the first write, which is the length of the header, and refuses
-// the second.
-type first []byte
-
-func (f *first) Write(p []byte) (int, error) {
-	if *f != nil {
+func (h *head) Write(p []byte) (int, error) {
+	if len(*h) >= lengthBytes && uint64(len(*h)-lengthBytes) == binary.LittleEndian.Uint64(*h) {
 		return 0, errEnough
 	}
-	*f = bytes.Clone(p)
+	*h = append(*h, p...)
 	return len(p), nil
 }
 
@@ -156,93 +163,38 @@ func (f *first) Write(p []byte) (int, error) {
 // Content it gives the hex SHA-256 that the file carries. An error says what is
 // wrong; the caller names the file.
 func Read(r io.ReaderAt, size int64) (*Content, string, error) {
-	head, err := readHead(r, size)
+	h, err := readHeader(r, size)
 	if err != nil {
 		return nil, "", err
 	}
-	file, err := export.OpenSafetensors(bytes.NewReader(head), size)
+	c, err := h.parse()
 	if err != nil {
 		return nil, "", err
 	}
-	c, digest, err := identify(file.Metadata)
+	digest, err := h.verify(c)
 	if err != nil {
 		return nil, "", err
 	}
-	if err := c.readTensors(io.NewSectionReader(r, int64(len(head)), size-int64(len(head))), file.Tensors); err != nil {
+	sum := sha256.New()
+	sum.Write(h.text)
+	n := int64(len(h.text))
+	if err := c.readTensors(io.NewSectionReader(r, n, size-n), sum); err != nil {
 		return nil, "", err
 	}
-	if err := c.verify(head, digest); err != nil {
-		return nil, "", err
+	if have := hex.EncodeToString(sum.Sum(nil)); have != digest {
+		return nil, "", fmt.Errorf("it is damaged: its SHA-256 is %s, and it says %s", have, digest)
 	}
 	return c, digest, nil
 }
 
-// readHead reads the length of the header and the header, once: what is checked
-// is what is used, though the file may change meanwhile.
-func readHead(r io.ReaderAt, size int64) ([]byte, error) {
-	const length = 8
-	if size < length {
-		return nil, fmt.Errorf("%d bytes; even an empty checkpoint has more", size)
-	}
-	var b [length]byte
-	if got, err := r.ReadAt(b[:], 0); got < len(b) {
-		return nil, fmt.Errorf("length of the header: %w", noEOF(err))
-	}
-	n := binary.LittleEndian.Uint64(b[:])
-	if n > MaxHeader {
-		return nil, fmt.Errorf("the header claims %d bytes; at most %d", n, MaxHeader)
-	}
-	if int64(n) > size-length {
-		return nil, fmt.Errorf("the header claims %d bytes; the file has %d after its length", n, size-length)
-	}
-	head := make([]byte, length+n)
-	if got, err := r.ReadAt(head, 0); got < len(head) {
-		return nil, fmt.Errorf("header: %w", noEOF(err))
-	}
-	return head, nil
-}
-
-func noEOF(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
-// identify reads the metadata.
-func identify(meta map[string]string) (c *Content, digest string, err error) {
-	if f, ok := meta[keyFormat]; !ok || f != Format {
-		return nil, "", fmt.Errorf("format %q; this program reads %q", f, Format)
-	}
-	step, err := strconv.Atoi(meta[keyStep])
-	if err != nil || step < 0 {
-		return nil, "", fmt.Errorf("step %q is no number of batches", meta[keyStep])
-	}
-	digest = meta[keyDigest]
-	if raw, err := hex.DecodeString(digest); err != nil || len(raw) != sha256.Size {
-		return nil, "", fmt.Errorf("sha256 %q is no SHA-256", digest)
-	}
-	about := maps.Clone(meta)
-	for _, k := range []string{keyFormat, keyStep, keyDigest} {
-		delete(about, k)
-	}
-	return &Content{Step: step, About: about}, digest, nil
-}
-
-// readTensors reads the values, which lie one after the other.
-func (c *Content) readTensors(r io.Reader, infos []export.Info) error {
-	c.Tensors = make([]export.Tensor, len(infos))
+// readTensors reads the values, which lie one after the other, past the hash.
+func (c *Content) readTensors(r io.Reader, h hash.Hash) error {
 	buf := make([]byte, block)
-	for i := range infos {
-		t := &infos[i]
-		if t.DType != export.F32 {
-			return fmt.Errorf("tensor %q: type %s, not F32", t.Name, t.DType)
+	r = io.TeeReader(r, h)
+	for i := range c.Tensors {
+		if err := readValues(r, c.Tensors[i].Data, buf); err != nil {
+			return fmt.Errorf("tensor %q: %w", c.Tensors[i].Name, err)
 		}
-		data := make([]float32, t.Bytes()/4)
-		if err := readValues(r, data, buf); err != nil {
-			return fmt.Errorf("tensor %q: %w", t.Name, err)
-		}
-		c.Tensors[i] = export.Tensor{Name: t.Name, Shape: t.Shape, DType: t.DType, Data: data}
 	}
 	return nil
 }
@@ -260,36 +212,4 @@ func readValues(r io.Reader, data []float32, buf []byte) error {
 		data = data[n:]
 	}
 	return nil
-}
-
-// verify compares the file with what Write makes of c: the digest over all of
-// it, then the header's bytes, whose spelling the digest does not know.
-func (c *Content) verify(head []byte, digest string) error {
-	have, err := c.digest()
-	if err != nil {
-		return err
-	}
-	if have != digest {
-		return fmt.Errorf("it is damaged: its SHA-256 is %s, and it says %s", have, digest)
-	}
-	if err := c.write(&same{head}, digest); err != nil && !errors.Is(err, errEnough) {
-		return err
-	}
-	return nil
-}
-
-// same compares what is written with bytes that are there, and ends the write
-// after the last of them.
-type same struct{ rest []byte }
-
-func (s *same) Write(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		return 0, errEnough
-	}
-	n := min(len(p), len(s.rest))
-	if !bytes.Equal(p[:n], s.rest[:n]) {
-		return 0, errors.New("its header is not spelled as locorun spells it")
-	}
-	s.rest = s.rest[n:]
-	return len(p), nil
 }

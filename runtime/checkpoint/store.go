@@ -135,9 +135,9 @@ func (s *Store) load(name string) (*Content, error) {
 		return nil, disk.Cause(err)
 	}
 	defer f.Close() // nothing was written
-	c, _, err := Read(f, f.Size())
+	c, _, err := Read(nameless{f}, f.Size())
 	if err != nil {
-		return nil, disk.Cause(err)
+		return nil, err
 	}
 	if c.Step != step {
 		return nil, fmt.Errorf("it is of step %d", c.Step)
@@ -145,11 +145,19 @@ func (s *Store) load(name string) (*Content, error) {
 	return c, nil
 }
 
+// nameless takes the file's name out of a reader's errors.
+type nameless struct{ r io.ReaderAt }
+
+func (n nameless) ReadAt(p []byte, off int64) (int, error) {
+	k, err := n.r.ReadAt(p, off)
+	return k, disk.Cause(err)
+}
+
 // List names the checkpoints by step, ascending. Other names are not looked at.
 func (s *Store) List() ([]string, error) {
 	all, err := s.FS.List(".")
 	if err != nil {
-		return nil, fmt.Errorf("list of the checkpoints: %w", err)
+		return nil, fmt.Errorf("list of the checkpoints: %w", disk.Cause(err))
 	}
 	names := slices.DeleteFunc(all, func(n string) bool { _, ok := stepOf(n); return !ok })
 	slices.SortFunc(names, func(a, b string) int {
@@ -164,7 +172,7 @@ func (s *Store) List() ([]string, error) {
 func (s *Store) Sweep() error {
 	all, err := s.FS.List(".")
 	if err != nil {
-		return fmt.Errorf("list of the checkpoints: %w", err)
+		return fmt.Errorf("list of the checkpoints: %w", disk.Cause(err))
 	}
 	var errs []error
 	for _, n := range all {

@@ -145,7 +145,12 @@ func appendEntry(b []byte, t *Tensor, begin, end uint64) []byte {
 	return fmt.Appendf(b, `],"data_offsets":[%d,%d]}`, begin, end)
 }
 
+// appendString appends s as a JSON string, without a copy where nothing in it
+// is escaped.
 func appendString(b []byte, s string) []byte {
+	if !strings.ContainsFunc(s, escaped) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false)
@@ -153,6 +158,12 @@ func appendString(b []byte, s string) []byte {
 		panic("export: a string that JSON cannot hold: " + err.Error())
 	}
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})...)
+}
+
+// escaped reports what may not stand in a JSON string as it is, or what
+// encoding/json would not leave so.
+func escaped(r rune) bool {
+	return r < ' ' || r == '"' || r == '\\' || r >= utf8.RuneSelf
 }
 
 // checkTensors refuses what could not be read back.
@@ -237,7 +248,7 @@ func checkName(name string) error {
 
 // writeValues writes float32 values, a buffer at a time.
 func writeValues(w io.Writer, data []float32) error {
-	buf := make([]byte, 0, 1<<16)
+	buf := make([]byte, 0, min(1<<16, 4*len(data)))
 	for len(data) > 0 {
 		n := min(len(data), cap(buf)/4)
 		buf = buf[:0]
