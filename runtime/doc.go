@@ -20,4 +20,9 @@
 // bytes of weights after every batch, whatever the workers, the depth, the
 // memory and who looks on. Readouts run on copies, never on live weights. Train
 // ends by its context, by Stop or by an error with none of its goroutines left.
+//
+// A number that is not finite ends the run at the batch in which it appears,
+// before the update, or that update is left out. Where it ends the run, the
+// batch is run again in one goroutine and every result looked at, to say in
+// which op it began (locate.go).
 package runtime
