@@ -20,7 +20,7 @@ import (
 
 // TestMain lets scripts call the command by its name.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"locorun": main})
+	testscript.Main(m, map[string]func(){"locorun": command})
 }
 
 var update = flag.Bool("update", false, "rewrite the texts that scripts compare with")

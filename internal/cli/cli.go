@@ -94,6 +94,7 @@ type verbs struct {
 	Eval    evalCmd    `cmd:"" help:"Run the readouts of a finished run again."`
 	Embed   embedCmd   `cmd:"" help:"Write the features of pictures to .npy files."`
 	Export  exportCmd  `cmd:"" help:"Write the encoder's weights as safetensors."`
+	Inspect inspectCmd `cmd:"" help:"Show a checkpoint: step, shapes, norms, program, hash."`
 	Bench   benchCmd   `cmd:"" help:"Measure this machine: kernels, training steps, memory, views."`
 	Version versionCmd `cmd:"" help:"Print versions."`
 }

@@ -25,7 +25,7 @@ func call(env Env, args ...string) (code int, stdout, stderr string) {
 
 // TestHelp asks every verb for an example that begins with the command's name.
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"run", "check", "plan", "fmt", "graph", "explain", "views", "new", "eval", "embed", "export", "version",
+	for _, verb := range []string{"run", "check", "plan", "fmt", "graph", "explain", "views", "new", "eval", "embed", "export", "inspect", "version",
 		"bench", "bench kernels", "bench step", "bench memory", "bench views"} {
 		code, out, errs := call(Env{}, append(strings.Fields(verb), "--help")...)
 		if code != 0 || errs != "" {

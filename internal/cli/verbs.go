@@ -15,7 +15,7 @@ var meant = map[string]string{
 	"train": "run", "start": "run", "fit": "run", "validate": "check", "lint": "check", "vet": "check",
 	"format": "fmt", "draw": "graph", "dot": "graph", "help": "--help", "init": "new", "create": "new",
 	"evaluate": "eval", "test": "eval", "features": "embed", "save": "export", "describe": "plan", "why": "explain",
-	"benchmark": "bench", "speed": "bench", "perf": "bench",
+	"benchmark": "bench", "show": "inspect", "checkpoint": "inspect", "resume": "run", "speed": "bench", "perf": "bench",
 }
 
 // misspelt complains about a first word that is neither a verb nor a file, nor
