@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/locorun/locorun/runtime/disk"
 	"github.com/locorun/locorun/runtime/export"
 )
 
@@ -36,7 +35,7 @@ func encode(t testing.TB, c *Content) []byte {
 
 func read(raw []byte) (*Content, string, error) { return Read(bytes.NewReader(raw), int64(len(raw))) }
 
-// same reports whether two contents are equal to the bit.
+// equal reports whether two contents are equal to the bit.
 func equal(a, b *Content) bool {
 	bits := func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) }
 	return a.Step == b.Step && maps.Equal(a.About, b.About) && slices.EqualFunc(a.Tensors, b.Tensors, func(x, y export.Tensor) bool {
@@ -57,27 +56,5 @@ func TestRoundTrip(t *testing.T) {
 		if !bytes.Equal(encode(t, got), raw) {
 			t.Errorf("%s: what was read writes other bytes", name)
 		}
-	}
-}
-
-func TestStore(t *testing.T) {
-	root, err := disk.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	s := &Store{FS: root}
-	for step := 0; step < 5; step++ {
-		if _, err := s.Save(sample(step)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	names, err := s.List()
-	if err != nil || !slices.Equal(names, []string{Name(3), Name(4)}) {
-		t.Errorf("kept %v, %v", names, err)
-	}
-	c, name, err := (&Store{FS: root}).Newest(nil)
-	if err != nil || name != Name(4) || !equal(c, sample(4)) {
-		t.Errorf("newest %v, %s, %v", c, name, err)
 	}
 }
