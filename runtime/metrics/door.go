@@ -8,9 +8,10 @@ import (
 )
 
 // door is a listener that holds a bounded number of connections. When it is
-// full a new one is let in by closing the one that has waited longest without
-// having a request answered. So clients that connect and never ask push out
-// each other, and an honest scraper is served at once.
+// full a new one is let in by closing the oldest of those that have never had a
+// request answered, or, where there is none, the one that has been idle for the
+// longest time. So clients that connect and never ask push out each other, and an
+// honest scraper keeps its connection.
 //
 //	accept --> [guests, oldest first] --> handler (busy: never closed by us)
 type door struct {
@@ -24,9 +25,10 @@ type door struct {
 // guest is a connection that came in through a door.
 type guest struct {
 	net.Conn
-	door *door
-	busy int // handlers that run; guarded by door.mu
-	once sync.Once
+	door  *door
+	once  sync.Once
+	busy  int  // handlers that run; guarded by door.mu
+	known bool // a request of its was answered; guarded by door.mu
 }
 
 func newDoor(l net.Listener, most int) *door { return &door{Listener: l, most: most} }
@@ -49,7 +51,7 @@ func (d *door) admit(c net.Conn) *guest {
 	d.mu.Lock()
 	var out *guest
 	if len(d.guests) >= d.most {
-		i := slices.IndexFunc(d.guests, func(g *guest) bool { return g.busy == 0 })
+		i := d.leaves()
 		if i < 0 {
 			d.mu.Unlock()
 			return nil
@@ -64,6 +66,37 @@ func (d *door) admit(c net.Conn) *guest {
 		_ = out.Conn.Close() // its reader notices and ends
 	}
 	return g
+}
+
+// leaves picks the guest that makes room; -1: all are being served.
+func (d *door) leaves() int {
+	idle := -1
+	for i, g := range d.guests {
+		switch {
+		case g.busy > 0:
+		case !g.known:
+			return i
+		case idle < 0:
+			idle = i
+		}
+	}
+	return idle
+}
+
+// clear closes the guests that are not being served.
+func (d *door) clear() {
+	d.mu.Lock()
+	var out []*guest
+	d.guests = slices.DeleteFunc(d.guests, func(g *guest) bool {
+		if g.busy == 0 {
+			out = append(out, g)
+		}
+		return g.busy == 0
+	})
+	d.mu.Unlock()
+	for _, g := range out {
+		_ = g.Conn.Close() // its reader notices and ends
+	}
 }
 
 // Close implements net.Conn.
@@ -86,6 +119,7 @@ func (d *door) serve(g *guest, change int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g.busy += change
+	g.known = g.known || change < 0
 	if i := slices.Index(d.guests, g); i >= 0 && g.busy == 0 {
 		d.guests = append(slices.Delete(d.guests, i, i+1), g)
 	}

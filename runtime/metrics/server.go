@@ -95,8 +95,10 @@ func Serve(ctx context.Context, o ServeOptions) (*Server, error) {
 // begin answers on l, behind a door, until ctx ends or Close is called.
 func begin(ctx context.Context, l net.Listener, o ServeOptions, h http.Handler) *Server {
 	ctx, stop := context.WithCancel(ctx)
+	d := newDoor(l, maxConnections)
 	s := &Server{URL: rootURL(l.Addr(), false), http: newHTTP(o, h), stop: stop}
-	s.done.Go(func() { s.serve(newDoor(l, maxConnections), o) })
+	s.http.RegisterOnShutdown(d.clear) // half a request would be waited for
+	s.done.Go(func() { s.serve(d, o) })
 	s.done.Go(func() {
 		<-ctx.Done()
 		s.shutdown()

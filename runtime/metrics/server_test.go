@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -314,11 +315,58 @@ func TestDoorTurnsAwayWhenAllAreServed(t *testing.T) {
 	}
 }
 
+// TestDoorKeepsThoseItKnows: who was answered stays while there is anybody who
+// never asked, and then who was answered last stays longest.
+func TestDoorKeepsThoseItKnows(t *testing.T) {
+	d := newDoor(nil, 3)
+	a, b := d.admit(pipe(t)), d.admit(pipe(t))
+	for _, g := range []*guest{b, a} {
+		d.serve(g, +1)
+		d.serve(g, -1)
+	}
+	for range 10 {
+		d.admit(pipe(t))
+	}
+	if !slices.Contains(d.guests, a) || !slices.Contains(d.guests, b) || len(d.guests) != 3 {
+		t.Errorf("strangers pushed out those who were answered; %d guests", len(d.guests))
+	}
+	c := d.guests[slices.IndexFunc(d.guests, func(g *guest) bool { return !g.known })]
+	d.serve(c, +1)
+	d.admit(pipe(t))
+	if slices.Contains(d.guests, b) || !slices.Contains(d.guests, a) {
+		t.Error("not the one left that was idle longest")
+	}
+}
+
 func pipe(t *testing.T) net.Conn {
 	t.Helper()
 	a, b := net.Pipe()
 	t.Cleanup(func() { _ = a.Close(); _ = b.Close() })
 	return a
+}
+
+// TestCloseDoesNotWaitForHalfARequest: nor is the end of the server an error.
+func TestCloseDoesNotWaitForHalfARequest(t *testing.T) {
+	set := New(options(1))
+	s := serve(t, ServeOptions{Set: set, Log: func(line string) { t.Error(line) }})
+	ask(t, "GET", s.URL+"healthz")
+	c, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(s.URL, "http://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /metrics HTTP/1.1\r\nHost:"); err != nil {
+		t.Fatal(err)
+	}
+	http.DefaultClient.CloseIdleConnections() // the next comes in behind the half request
+	ask(t, "GET", s.URL+"healthz")
+	s.Close()
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("%d bytes came", n)
+	}
+	if got := exported(t, set, `locorun_errors_total{kind="metrics"} 0`); len(got) != 1 {
+		t.Error("the end was counted as an error")
+	}
 }
 
 // TestLargeHeaderIsRefused: the answer may be lost, as the server closes while
