@@ -9,7 +9,7 @@
 //	                            +---- BatchReport per batch -----+--> metrics, Events
 //	                            +---- snapshot at barriers ------+--> readouts
 //
-// Every part is a package of its own: source, pipeline, optim, readout and
+// Every part is a package of its own: source, pipeline, optim, readout, guard and
 // metrics know nothing of each other, and this package is the only place where
 // they meet. What is written to disk, packages export and journal, hangs on
 // Events and Result.
