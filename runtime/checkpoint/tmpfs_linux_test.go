@@ -30,23 +30,23 @@ func TestFullDisk(t *testing.T) {
 	}
 	defer root.Close()
 	s := &Store{FS: root}
-	large := func(step int) *Content {
+	big := func(step int) *Content {
 		c := sample(step)
 		c.Tensors = append(c.Tensors, export.Tensor{Name: "large", Shape: []int{40_000}, Data: make([]float32, 40_000)})
 		return c
 	}
 	for step := 1; step <= 2; step++ {
-		if _, err := s.Save(large(step)); err != nil {
+		if _, err := s.Save(big(step)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
-	_, err = s.Save(large(3))
+	_, err = s.Save(big(3))
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("on a full disk: %v", err)
 	}
-	if c, name, err := s.Newest(nil); err != nil || name != Name(2) || !equal(c, large(2)) {
+	if c, name, err := s.Newest(nil); err != nil || name != Name(2) || !equal(c, big(2)) {
 		t.Errorf("on a full disk the newest is %s, %v", name, err)
 	}
 	if names, err := root.List("."); err != nil || len(names) != 3 {
@@ -55,7 +55,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Save(large(3)); err != nil {
+	if _, err := s.Save(big(3)); err != nil {
 		t.Fatalf("with room again: %v", err)
 	}
 	holds(t, s, 2, 3)
