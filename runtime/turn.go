@@ -80,14 +80,23 @@ func (t *turn) finish(w *Weights, res *Result) error {
 	return nil
 }
 
-// read copies what only lets through; a value that is not finite is refused, so
-// that none is ever saved.
+// read copies what only lets through. What an update made not finite is refused,
+// so that it is never saved or judged.
 func (t *turn) read(only func(*ir.Param) bool) (p part, err error) {
-	if p.weights, err = read(t.prog, t.ir, only); err != nil || !t.save.active() {
+	if p.weights, err = read(t.prog, t.ir, only); err != nil {
 		return p, err
 	}
-	p.state, err = readState(t.prog, t.ir, only)
-	return p, err
+	if t.save.active() {
+		if p.state, err = readState(t.prog, t.ir, only); err != nil {
+			return p, err
+		}
+	}
+	for _, ts := range [][]Tensor{p.weights, p.state} {
+		if name, at, bad := notFiniteIn(ts); bad {
+			return p, fmt.Errorf("the update made %s not finite, at element %d; %s", name, at, slower)
+		}
+	}
+	return p, nil
 }
 
 // train runs the pipeline to the end of the turn.
