@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/locorun/locorun/compiler/model"
 )
@@ -19,7 +20,9 @@ import (
 // label. Files of other names, and names that begin with a dot, are passed
 // over; a folder within a class is refused. Everything is opened below root
 // through os.Root, so that neither a name nor a link leads out of it. Pictures
-// are decoded when asked for, always to three channels.
+// are decoded when asked for, always to three channels. A file whose size is not
+// what it was is an error; one whose bytes changed is not noticed, for a folder
+// has no sums.
 //
 // Its Fingerprint is the SHA-256 of names and sizes, taken when first asked
 // for: the contents of a large folder would take hours to read.
@@ -29,6 +32,7 @@ type folder struct {
 	opt     Options
 	classes []string
 	files   []folderFile
+	sizes   []atomic.Int64 // of each file when first asked, plus 1; 0 before
 	print   func() string
 }
 
@@ -54,6 +58,7 @@ func openFolder(s *model.Source, opt Options) (Dataset, error) {
 		root.Close()
 		return nil, err
 	}
+	d.sizes = make([]atomic.Int64, len(d.files))
 	d.print = sync.OnceValue(d.fingerprint)
 	return d, nil
 }
@@ -172,7 +177,7 @@ func (d *folder) fingerprint() string {
 		for i := range d.files {
 			size := int64(-1) // unreadable: reading the picture will tell why
 			if info, err := d.root.Stat(d.path(i)); err == nil {
-				size = info.Size()
+				size = d.settled(i, info.Size())
 			}
 			fmt.Fprintf(h, "%q %d\n", d.path(i), size)
 		}
@@ -190,14 +195,23 @@ func (d *folder) Fingerprint() string { return d.print() }
 func (d *folder) Close() error        { return d.root.Close() }
 
 func (d *folder) Picture(i int) (Picture, error) {
-	p, err := d.decode(d.path(i))
+	p, err := d.decode(i)
 	if err != nil {
 		return Picture{}, wrong(d.Name(i), "%w", cause(err))
 	}
 	return p, nil
 }
 
-func (d *folder) decode(name string) (Picture, error) {
+// settled is the size of file i that holds for the run: the first one seen.
+func (d *folder) settled(i int, size int64) int64 {
+	if d.sizes[i].CompareAndSwap(0, size+1) {
+		return size
+	}
+	return d.sizes[i].Load() - 1
+}
+
+func (d *folder) decode(i int) (Picture, error) {
+	name := d.path(i)
 	info, err := d.root.Stat(name) // before opening: a pipe would make Open wait
 	if err != nil {
 		return Picture{}, err
@@ -207,6 +221,9 @@ func (d *folder) decode(name string) (Picture, error) {
 	}
 	if info.Size() > d.opt.MaxFile {
 		return Picture{}, fmt.Errorf("%d bytes, more than the %d allowed", info.Size(), d.opt.MaxFile)
+	}
+	if first := d.settled(i, info.Size()); first != info.Size() {
+		return Picture{}, fmt.Errorf("the file went from %d to %d bytes while in use", first, info.Size())
 	}
 	f, err := d.root.Open(name)
 	if err != nil {

@@ -2,14 +2,29 @@ package source
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/model"
 )
 
-// Whatever bytes come: an error, or exactly the elements declared.
+// counter counts what is read of it.
+type counter struct {
+	io.Reader
+	n int
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+// Whatever bytes come: an error that names file and place, or exactly the
+// elements declared, within the limit and in no more memory than they need.
 func FuzzIDX(f *testing.F) {
 	good := idxFile(ramp(60), 3, 4, 5)
 	f.Add(good)
@@ -18,9 +33,20 @@ func FuzzIDX(f *testing.F) {
 	f.Add(packed(f, good))
 	f.Add(packed(f, idxFile(make([]byte, 4096), 1<<20, 64, 64)))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dims, elements, err := parseIDX(bytes.NewReader(data), "x", int64(len(data)), 3, 1<<22)
-		if err == nil && dims[0]*dims[1]*dims[2] != len(elements) {
-			t.Errorf("%v declared, %d read", dims, len(elements))
+		const limit = 1 << 22
+		in := &counter{Reader: bytes.NewReader(data)}
+		dims, elements, err := parseIDX(in, "dir/x", int64(len(data)), 3, limit)
+		if err != nil {
+			if text := err.Error(); !strings.HasPrefix(text, "dir/x: ") || !strings.Contains(text, "byte ") {
+				t.Errorf("the error names no file or no place: %s", text)
+			}
+			return
+		}
+		if dims[0]*dims[1]*dims[2] != len(elements) || len(elements) > limit || cap(elements) > 2*len(elements)+4096 {
+			t.Errorf("%v declared, %d read into %d bytes", dims, len(elements), cap(elements))
+		}
+		if in.n != len(data) {
+			t.Errorf("%d of %d bytes were read and the rest goes unnoticed", in.n, len(data))
 		}
 	})
 }
@@ -39,6 +65,9 @@ func FuzzCIFAR(f *testing.F) {
 		}
 		d, err := Open(&model.Source{Kind: "cifar10", Paths: []string{"."}, Part: "test"}, Options{FileDir: dir})
 		if err != nil {
+			if !strings.Contains(err.Error(), "test_batch.bin: ") {
+				t.Errorf("the error names no file: %v", err)
+			}
 			return
 		}
 		defer d.Close()
