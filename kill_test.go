@@ -39,10 +39,7 @@ func command() {
 		left.Store(int64(n))
 		env.Disk = func(dir string) (disk.FS, error) {
 			tree, err := disk.Open(dir)
-			if err != nil || filepath.Base(dir) != "checkpoints" {
-				return tree, err
-			}
-			return deadly{tree, left}, nil
+			return deadly{tree, left}, err
 		}
 	}
 	os.Exit(cli.Main(os.Args[1:], env))
@@ -60,51 +57,53 @@ func die() {
 	select {}
 }
 
-func (d deadly) done() {
-	if d.left.Add(-1) == 0 {
+// done counts an operation on a checkpoint.
+func (d deadly) done(name string) {
+	if strings.HasPrefix(name, "checkpoints") && d.left.Add(-1) == 0 {
 		die()
 	}
 }
 
 func (d deadly) Create(name string) (disk.File, error) {
 	f, err := d.FS.Create(name)
-	d.done()
-	return deadlyFile{f, d}, err
+	d.done(name)
+	return deadlyFile{f, d, name}, err
 }
 
 func (d deadly) Rename(from, to string) error {
-	defer d.done()
+	defer d.done(from)
 	return d.FS.Rename(from, to)
 }
 
 func (d deadly) Remove(name string) error {
-	defer d.done()
+	defer d.done(name)
 	return d.FS.Remove(name)
 }
 
 func (d deadly) SyncDir(dir string) error {
-	defer d.done()
+	defer d.done(dir)
 	return d.FS.SyncDir(dir)
 }
 
 type deadlyFile struct {
 	disk.File
 	tree deadly
+	name string
 }
 
 func (f deadlyFile) Write(p []byte) (int, error) {
-	if f.tree.left.Load() == 1 {
+	if f.tree.left.Load() == 1 && strings.HasPrefix(f.name, "checkpoints") {
 		_, _ = f.File.Write(p[:len(p)/2]) // the process ends
 	} else {
-		defer f.tree.done()
+		defer f.tree.done(f.name)
 		return f.File.Write(p)
 	}
-	f.tree.done()
+	f.tree.done(f.name)
 	return 0, nil
 }
 
 func (f deadlyFile) Sync() error {
-	defer f.tree.done()
+	defer f.tree.done(f.name)
 	return f.File.Sync()
 }
 

@@ -47,6 +47,7 @@ func (s *session) place(o journal.Options) error {
 	if s.dir, err = journal.Claim(at); err != nil {
 		return wrong{err}
 	}
+	s.store = &checkpoint.Store{FS: disk.Sub(s.dir.FS, journal.CheckpointsDir), Keep: s.cmd.Keep}
 	if !s.dir.Fresh {
 		if from, err = s.newest(from, facts); err != nil {
 			return err
@@ -81,14 +82,15 @@ func (s *session) asked(facts []runtime.Fact) (*origin, error) {
 
 // load reads a checkpoint file, or the newest of a run directory.
 func (s *session) load(path string) (*origin, error) {
-	from, err := openCheckpoint(path, func(name string, err error) {
-		s.screen.warn(fmt.Errorf("skipped: %w", err))
-	})
+	from, err := openCheckpoint(path, s.skipped)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("--resume %w; leave --resume out to start anew", err)
 	}
 	return from, err
 }
+
+// skipped tells of a checkpoint that does not verify.
+func (s *session) skipped(_ string, err error) { s.screen.warn(fmt.Errorf("skipped: %w", err)) }
 
 // openCheckpoint reads a checkpoint file, or the newest that verifies of a run
 // directory, telling skipped of the newer ones.
@@ -128,13 +130,14 @@ func (s *session) newest(asked *origin, facts []runtime.Fact) (*origin, error) {
 	if diffs := s.differences(d.About.Meaning, facts); len(diffs) > 0 {
 		return nil, wrongf("run directory %s holds a run of another program:\n%sname another with --out, or leave --out out for a new one", d.Path, listed(diffs))
 	}
-	from, err := openCheckpoint(d.Path, func(name string, err error) { s.screen.warn(fmt.Errorf("skipped: %w", err)) })
+	c, name, err := s.store.Newest(s.skipped)
 	if errors.Is(err, fs.ErrNotExist) {
 		return asked, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	from := &origin{filepath.Join(d.Path, journal.CheckpointsDir, name), c}
 	return from, s.agree(from, facts, false)
 }
 
@@ -255,11 +258,6 @@ func (s *session) openStore(o journal.Options) error {
 	if err := s.dir.FS.SyncDir("."); err != nil {
 		return fmt.Errorf("run directory %s: %w", s.dir.Path, disk.Cause(err))
 	}
-	tree, err := s.env.open(filepath.Join(s.dir.Path, journal.CheckpointsDir))
-	if err != nil {
-		return fmt.Errorf("run directory: %w", err)
-	}
-	s.store = &checkpoint.Store{FS: tree, Keep: s.cmd.Keep}
 	if err := s.store.Sweep(); err != nil {
 		s.screen.warn(err) // it wastes room, no more
 	}

@@ -365,8 +365,5 @@ func (s *session) close() {
 		s.run.Close()
 	}
 	s.journal.Close()
-	if s.store != nil {
-		_ = s.store.FS.Close() // nothing is written any more
-	}
 	_ = s.dir.Close() // the lock ends with the process at the latest
 }

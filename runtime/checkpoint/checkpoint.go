@@ -21,7 +21,8 @@
 //     somebody who computes it anew; what such a file can do is bounded by the
 //     next line.
 //   - Reading allocates no more than the file's size and 16 MiB, whatever the
-//     header claims.
+//     header claims; where the header itself, which lists every tensor, is larger
+//     than 1 MiB, some sixteen times what it has more.
 //   - Save returns without an error only when the checkpoint outlives a power
 //     cut; older ones go after that, and never one of the last Keep that this
 //     Store saved or verified.
@@ -65,10 +66,10 @@ const (
 	keyDigest = "sha256"
 )
 
-// Bounds of a checkpoint beside those of safetensors. Reading costs some twelve
-// times the header, so they are what keeps it below 16 MiB.
+// Bounds of a checkpoint beside those of safetensors. A header of MaxHeader is
+// that of a net of many thousand layers.
 const (
-	MaxHeader = 1 << 20 // bytes of names, shapes and About together, as JSON
+	MaxHeader = 32 << 20 // bytes of names, shapes and About together, as JSON
 	MaxAbout  = 1024    // entries
 )
 
