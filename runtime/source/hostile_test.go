@@ -84,10 +84,10 @@ func (v victim) damaged(t *testing.T, dir string, data []byte) (pixels, labels [
 	return whole(d)
 }
 
-// TestEveryTruncation cuts a file of each format at random lengths (500 each,
-// with LOCORUN_LONG 1,000 and more): an error that names it, never fewer
-// pictures or other ones. What stands behind a picture's end in its file holds
-// nothing of it.
+// TestEveryTruncation cuts a file of each format at random lengths: an error that
+// names it, never fewer pictures or other ones. Two cuts are none: CIFAR files
+// have no header, so that one that ends behind a record is a whole file of fewer
+// records; and what stands behind a picture's end in its file is nothing of it.
 func TestEveryTruncation(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
 	for _, v := range victims(t) {
@@ -104,6 +104,7 @@ func TestEveryTruncation(t *testing.T) {
 				switch {
 				case err != nil:
 					wantTexts(t, err, filepath.Base(v.file))
+				case v.name == "CIFAR-10" && n%v.record == 0 && bytes.HasPrefix(pixels, gotPixels) && len(gotLabels) == n/v.record:
 				case !strings.HasSuffix(v.file, "g") || !bytes.Equal(gotPixels, pixels) || !bytes.Equal(gotLabels, labels):
 					t.Fatalf("the first %d of %d bytes are taken for whole", n, len(good))
 				}
