@@ -97,9 +97,12 @@ func newest(t *testing.T, dir string) string {
 // epochsFor is how many epochs the command trains in a time, by a trial.
 func epochsFor(ctx context.Context, t *testing.T, want time.Duration, flags ...string) int {
 	t.Helper()
-	const trial = 100
+	trial := 100
+	if long() {
+		trial = 1000 // beside which the start is short
+	}
 	got := train(ctx, t, trial, nil, flags...)
-	return max(trial, int(trial*want.Seconds()/got.wall.Seconds()))
+	return max(trial, int(float64(trial)*want.Seconds()/got.wall.Seconds()))
 }
 
 // TestHammered trains while 200 clients hold half a request each and others

@@ -115,7 +115,7 @@ func (p *profiles) snapshot(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	debug, err := number0(r, "debug", 0, 2)
+	debug, err := wholeNumber(r, "debug", 0, 2)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -134,7 +134,7 @@ func (p *profiles) snapshot(w http.ResponseWriter, r *http.Request) {
 // reader is gone or the server closes.
 func (p *profiles) over(start func(http.ResponseWriter) (stop func(), err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		n, err := number0(r, "seconds", profileSeconds, profileSecondsMost)
+		n, err := wholeNumber(r, "seconds", profileSeconds, profileSecondsMost)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -172,8 +172,8 @@ func record(w http.ResponseWriter, r *http.Request, length time.Duration, start 
 	}
 }
 
-// number0 reads a whole number from 0 to most out of the query.
-func number0(r *http.Request, name string, otherwise, most int) (int, error) {
+// wholeNumber reads a whole number from 0 to most out of the query.
+func wholeNumber(r *http.Request, name string, otherwise, most int) (int, error) {
 	text := r.FormValue(name)
 	if text == "" {
 		return otherwise, nil
