@@ -31,9 +31,14 @@ func thorough() bool { return os.Getenv("LOCORUN_LONG") != "" }
 // operations on the directory of its checkpoints.
 const killAt = "LOCORUN_TEST_KILL_AT"
 
+// graceIs names the variable that says how long a batch may take to end after
+// an interrupt.
+const graceIs = "LOCORUN_TEST_GRACE"
+
 // command is main, for tests: it can die inside a save.
 func command() {
 	env := cli.OS()
+	env.Grace, _ = time.ParseDuration(os.Getenv(graceIs)) // without it that of the command
 	if n, err := strconv.Atoi(os.Getenv(killAt)); err == nil {
 		left := &atomic.Int64{}
 		left.Store(int64(n))
