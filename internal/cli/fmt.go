@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/locorun/locorun/dsl"
 )
@@ -58,12 +59,29 @@ func (c *fmtCmd) file(env *Env, name string) (changed bool, err error) {
 	if c.Check {
 		return true, nil
 	}
-	return true, os.WriteFile(name, out, 0o644)
+	return true, rewrite(name, out)
+}
+
+// rewrite gives a file another text, whole or not at all, and leaves its mode
+// as it is and a link to it a link.
+func rewrite(name string, text []byte) error {
+	path, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(path, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
+		return err
+	}
+	return os.Chmod(path, info.Mode().Perm())
 }
 
 func (c *fmtCmd) read(env *Env, name string) ([]byte, error) {
 	if name == "-" {
-		return io.ReadAll(env.Stdin)
+		return io.ReadAll(io.LimitReader(env.Stdin, maxProgram))
 	}
-	return os.ReadFile(name)
+	return readProgram(name)
 }
