@@ -46,11 +46,13 @@ func (b Budget) Choose(net *model.Net) (*plan.Choice, error) {
 	c := &plan.Choice{Limit: b.Limit}
 	for _, frames := range b.frames(kept) {
 		for _, depth := range b.depths(kept) {
-			d, err := b.candidate(net, frames, depth, operations(kept))
-			if err != nil {
-				return nil, err
+			turns := kept
+			if frames == "recomputed" || depth != max(b.Depth, 1) {
+				if turns, err = lower.Turns(net, lower.Options{Depth: depth, Recompute: frames == "recomputed"}); err != nil {
+					return nil, fmt.Errorf("%s: %w", net.File, err)
+				}
 			}
-			c.Candidates = append(c.Candidates, d)
+			c.Candidates = append(c.Candidates, b.candidate(net, frames, depth, turns, operations(kept)))
 		}
 	}
 	if d := b.pick(c.Candidates); d != nil {
@@ -86,19 +88,27 @@ func (b Budget) depths(turns []*ir.Program) (list []int) {
 	for _, p := range turns {
 		most = max(most, min(len(p.Units), p.Micros))
 	}
-	for d := most; d >= 1; d-- {
+	for d := most; d >= 1; d = lessDeep(d) {
 		list = append(list, d)
 	}
 	return list
 }
 
-// candidate plans one way to hold frames; kept is the operations of a step that
-// recomputes nothing.
-func (b Budget) candidate(net *model.Net, frames string, depth int, kept int64) (plan.Candidate, error) {
-	turns, err := lower.Turns(net, lower.Options{Depth: depth, Recompute: frames == "recomputed"})
-	if err != nil {
-		return plan.Candidate{}, fmt.Errorf("%s: %w", net.File, err)
+// lessDeep is the next depth to look at.
+func lessDeep(d int) int {
+	if d <= eachDepth {
+		return d - 1
 	}
+	return max(d/2, eachDepth)
+}
+
+// eachDepth is up to where depths are looked at one by one: planning each takes
+// a large program seconds.
+const eachDepth = 8
+
+// candidate tells what the programs of one way to hold frames need; kept is the
+// operations of a step that recomputes nothing.
+func (b Budget) candidate(net *model.Net, frames string, depth int, turns []*ir.Program, kept int64) plan.Candidate {
 	c := plan.Candidate{Frames: frames, Depth: depth}
 	for _, p := range turns {
 		c.Bytes = max(c.Bytes, p.Bytes())
@@ -108,7 +118,7 @@ func (b Budget) candidate(net *model.Net, frames string, depth int, kept int64) 
 	if kept > 0 {
 		c.Extra = 100 * float64(operations(turns)-kept) / float64(kept)
 	}
-	return c, nil
+	return c
 }
 
 // operations is those of a batch of every turn.

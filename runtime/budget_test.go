@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
+	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
@@ -91,5 +93,14 @@ func TestCandidateIsPlan(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestManyUnitsHaveFewDepths: planning a depth of a large program takes seconds.
+func TestManyUnitsHaveFewDepths(t *testing.T) {
+	p := &ir.Program{Units: make([]ir.Unit, 500), Micros: 1000}
+	want := []int{500, 250, 125, 62, 31, 15, 8, 7, 6, 5, 4, 3, 2, 1}
+	if got := (Budget{}).depths([]*ir.Program{p}); !slices.Equal(got, want) {
+		t.Errorf("the depths are %v, want %v", got, want)
 	}
 }
