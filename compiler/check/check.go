@@ -155,6 +155,7 @@ func (c *checker) run(f *dsl.File) {
 		c.rewrite()
 		c.makeUnits()
 		c.makeWatches()
+		c.boundTurns()
 	}
 	c.checkUncalled()
 	c.checkReadouts()

@@ -12,8 +12,9 @@ import (
 
 // Bounds of what a program may write out.
 const (
-	maxVisits   = 20_000 // statements, each as often as it is written out
-	maxNesting  = 64     // blocks that call one another
+	maxVisits   = 20_000  // statements, each as often as it is written out
+	maxTurned   = 100_000 // layers of the programs of units in turn, those below each unit again
+	maxNesting  = 64      // blocks that call one another
 	maxRepeat   = 1000
 	maxSide     = 4096 // of a map
 	maxWidth    = 65536

@@ -285,3 +285,33 @@ func tying(o *overlap) model.Tying {
 	}
 	return model.Shared
 }
+
+// boundTurns refuses units in turn whose programs are too much together: each
+// holds its unit and all that lies below it.
+func (c *checker) boundTurns() {
+	if !c.net.Train.InTurn {
+		return
+	}
+	below, stage, total := 0, 0, 0
+	for _, u := range c.net.Units {
+		for ; stage <= u.Last; stage++ {
+			below += countLayers(c.net.Stages[stage].Layers)
+		}
+		total += below + countLayers(u.Decoder.Layers)
+	}
+	if total > maxTurned {
+		c.errorf(codeTooMuch, head(c.settings.statements["units"]), "%d units in turn over %d layers are too much", len(c.net.Units), below).
+			help("each unit's turn runs all layers below it again: %d layers in all, at most %d can be; use `units together`, or fewer units", total, maxTurned)
+	}
+}
+
+// countLayers counts layers, those in branches included.
+func countLayers(list []*model.Layer) (n int) {
+	for _, l := range list {
+		n++
+		for _, b := range l.Branches {
+			n += countLayers(b.Layers)
+		}
+	}
+	return n
+}
