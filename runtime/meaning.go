@@ -65,16 +65,21 @@ func (r *Run) counts() bool {
 	return r.net.Train.InTurn
 }
 
-// stageFacts tells of the encoder, by the stages as they were written: a cut may
-// divide one.
-func stageFacts(n *model.Net) (facts []Fact) {
+// stageFacts tells of the encoder: the stages as they were written, whatever
+// parts a cut divides one into, and their order.
+func stageFacts(n *model.Net) []Fact {
+	var labels []string
+	layers := map[string][]*model.Layer{}
 	for _, s := range n.Stages {
-		last := len(facts) - 1
-		if last < 0 || facts[last].Name != "stage "+s.Label() {
-			facts = append(facts, Fact{Name: "stage " + s.Label()})
-			last++
+		l := s.Label()
+		if _, ok := layers[l]; !ok {
+			labels = append(labels, l)
 		}
-		facts[last].Value += describe(s.Layers)
+		layers[l] = append(layers[l], s.Layers...)
+	}
+	facts := []Fact{{Name: "stages", Value: strings.Join(labels, " -> ")}}
+	for _, l := range labels {
+		facts = append(facts, Fact{Name: "stage " + l, Value: describe(layers[l])})
 	}
 	return facts
 }
@@ -84,7 +89,11 @@ func cutFacts(n *model.Net) (facts []Fact) {
 	facts = append(facts, Fact{Name: "method", Value: n.Method, Cut: true})
 	for _, s := range n.Stages {
 		if s.Tie != "" && s.Tie != model.Shared || s.Of != "" {
-			facts = append(facts, Fact{Name: "overlap " + s.Name, Value: fmt.Sprintf("tie=%s of=%s", s.Tie, s.Of), Cut: true})
+			value := fmt.Sprintf("tie=%s", s.Tie)
+			if s.Of != "" { // where the written stage is divided
+				value += fmt.Sprintf(" of=%s layers=%d", s.Of, len(s.Layers))
+			}
+			facts = append(facts, Fact{Name: "overlap " + s.Name, Value: value, Cut: true})
 		}
 	}
 	for _, u := range n.Units {
