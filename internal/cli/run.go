@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"runtime/debug"
@@ -16,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/alecthomas/kong"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
 	"github.com/locorun/locorun/graphs/device"
@@ -42,6 +44,15 @@ type runCmd struct {
 	Log       string        `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
 	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run: cpu."`
 	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`
+
+	method bool // --method was given
+}
+
+// AfterApply notes which flags were given: one that was not is as it was in the
+// run that goes on.
+func (c *runCmd) AfterApply(call *kong.Context) error {
+	c.method = slices.ContainsFunc(call.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == "method" })
+	return nil
 }
 
 // dataFlags say where data lies and how it is loaded.
@@ -84,7 +95,7 @@ func (c *runCmd) settle() (named string, err error) {
 		return "", wrongf("%s: %w", dir, err)
 	}
 	c.File = filepath.Join(dir, "graph.loco")
-	if c.Method == "loco" {
+	if !c.method {
 		c.Method = about.Method
 	}
 	given := c.Define
@@ -243,10 +254,11 @@ func (s *session) journalOptions(plan string, backend device.Backend) journal.Op
 		defines = append(defines, journal.Define{Name: name, Value: value})
 	}
 	slices.SortFunc(defines, func(a, b journal.Define) int { return strings.Compare(a.Name, b.Name) })
+	dir, _ := os.Getwd() // where it cannot be told, names stay as they are
 	return journal.Options{
 		Text: s.src.main, Imports: imports, Plan: plan,
 		About: journal.About{
-			File: s.named, Data: s.cmd.Data,
+			File: s.named, Data: s.cmd.Data, Dir: dir,
 			Method: s.cmd.Method, Define: defines, Device: backend.Name(), Version: version(), GoVersion: goruntime.Version(),
 		},
 		OnError: func(err error) { s.screen.warn(err) },

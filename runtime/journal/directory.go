@@ -113,12 +113,21 @@ func ReadAbout(dir string) (About, error) {
 }
 
 // DataDir is the directory that the data's paths lie under: the one that was
-// named, else that of the file.
+// named, else that of the file. A relative one is meant from where the call was
+// made; where that is gone, as after a move, from here.
 func (a *About) DataDir() string {
-	if a.Data != "" {
-		return a.Data
+	named := a.Data
+	if named == "" {
+		named = filepath.Dir(a.File)
 	}
-	return filepath.Dir(a.File)
+	if a.Dir == "" || filepath.IsAbs(named) {
+		return named
+	}
+	there := filepath.Join(a.Dir, named)
+	if info, err := os.Stat(there); err != nil || !info.IsDir() {
+		return named
+	}
+	return there
 }
 
 func readAbout(tree disk.FS) (about About, err error) {

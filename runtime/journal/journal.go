@@ -32,9 +32,10 @@ type Define struct {
 
 // About is run.json: what, besides the text, makes the run what it is.
 type About struct {
-	File        string          `json:"file"`   // as it was named on the command line
-	Data        string          `json:"data"`   // directory of the data, as named; "" is that of the file
-	Method      string          `json:"method"` // loco, gim or e2e
+	File        string          `json:"file"`          // as it was named on the command line
+	Data        string          `json:"data"`          // directory of the data, as named; "" is that of the file
+	Dir         string          `json:"dir,omitempty"` // in which the call was made, absolute; "" is unknown
+	Method      string          `json:"method"`        // loco, gim or e2e
 	Define      []Define        `json:"define"`
 	Fingerprint string          `json:"fingerprint"`       // of Meaning
 	Meaning     json.RawMessage `json:"meaning,omitempty"` // what decides the weights; not this package's business

@@ -499,3 +499,29 @@ func TestHalfMade(t *testing.T) {
 	_ = r.Close()
 	_ = d.Close()
 }
+
+// TestDataDir: a relative directory is meant from where the call was made.
+func TestDataDir(t *testing.T) {
+	base := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(base, "some", "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	abs := filepath.Join(base, "elsewhere")
+	for _, c := range []struct {
+		name  string
+		about About
+		want  string
+	}{
+		{"of the file", About{File: filepath.Join("some", "a.loco"), Dir: base}, filepath.Join(base, "some")},
+		{"named", About{File: "a.loco", Data: filepath.Join("some", "data"), Dir: base}, filepath.Join(base, "some", "data")},
+		{"absolute", About{File: "a.loco", Data: abs, Dir: base}, abs},
+		{"moved", About{File: "a.loco", Data: "data", Dir: base}, "data"},
+		{"unknown", About{File: filepath.Join("some", "a.loco")}, "some"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.about.DataDir(); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
