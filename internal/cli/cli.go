@@ -51,8 +51,8 @@ func (e *Env) open(dir string) (disk.FS, error) {
 	return disk.Open(dir)
 }
 
-// OS is the process's own world. The first SIGINT or SIGTERM asks for a clean
-// stop, the second ends the process at once.
+// OS is the process's own world. The first SIGINT, SIGTERM or SIGHUP asks for a
+// clean stop, the second ends the process at once.
 func OS() Env {
 	return Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd())),
@@ -164,10 +164,10 @@ func exitCode(err error, env Env) int {
 	case errors.As(err, &q):
 		return q.code
 	case errors.As(err, &w):
-		fmt.Fprintf(env.Stderr, "locorun: %s\n", err)
+		fmt.Fprintf(env.Stderr, "locorun: %s\n", printable(err.Error()))
 		return exitWrong
 	}
-	fmt.Fprintf(env.Stderr, "locorun: %s\n", strings.TrimSpace(err.Error()))
+	fmt.Fprintf(env.Stderr, "locorun: %s\n", printable(strings.TrimSpace(err.Error())))
 	return exitFailed
 }
 

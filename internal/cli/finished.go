@@ -37,7 +37,7 @@ func (f *finished) open(env *Env) (*model.Net, *runtime.Weights, string, error) 
 	if err != nil {
 		return nil, nil, "", err
 	}
-	from, err := openCheckpoint(f.Dir, func(_ string, err error) { fmt.Fprintf(env.Stderr, "skipped: %v\n", err) })
+	from, err := openCheckpoint(f.Dir, func(_ string, err error) { fmt.Fprintf(printer{env.Stderr}, "skipped: %v\n", err) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, "", wrongf("%s has no weights: no checkpoint has been saved", f.Dir)
 	}

@@ -68,7 +68,7 @@ type tensorSum struct {
 
 // Run shows it.
 func (c *inspectCmd) Run(env *Env) error {
-	from, err := openCheckpoint(c.Path, func(_ string, err error) { fmt.Fprintf(env.Stderr, "skipped: %v\n", err) })
+	from, err := openCheckpoint(c.Path, func(_ string, err error) { fmt.Fprintf(printer{env.Stderr}, "skipped: %v\n", err) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return wrongf("%w; name a checkpoint file, or the directory of a run that saved one", err)
 	}
@@ -90,7 +90,7 @@ func (c *inspectCmd) Run(env *Env) error {
 		e.SetIndent("", "  ")
 		return e.Encode(in)
 	}
-	return c.print(env.Stdout, in)
+	return c.print(printer{env.Stdout}, in)
 }
 
 func inspect(from *origin) (*inspection, error) {

@@ -133,6 +133,7 @@ func (e *every) UnmarshalText(text []byte) error {
 
 // Run trains.
 func (c *runCmd) Run(env *Env) error {
+	outliveReaders()
 	named, err := c.settle()
 	if err != nil {
 		return err

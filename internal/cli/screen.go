@@ -185,7 +185,7 @@ func (sc *screen) warn(err error) {
 		sc.problems = append(sc.problems, err)
 		return
 	}
-	sc.display.Log("warning: " + err.Error())
+	sc.display.Log("warning: " + printable(err.Error()))
 }
 
 // batch shows a unit's batch. The last unit of the page ends it.

@@ -18,17 +18,28 @@ func (e *Env) endAtOnce() {
 	}()
 }
 
-// interrupts closes the channel at the first SIGINT or SIGTERM and ends the
-// process at the second.
+// outliveReaders keeps the process when nobody reads its output any more, which
+// would otherwise end it in the middle of a batch. What is written is lost.
+func outliveReaders() { signal.Ignore(syscall.SIGPIPE) }
+
+// interrupts closes the channel at the first SIGINT, SIGTERM or SIGHUP and ends
+// the process at the second. A terminal that goes away may hang up more than
+// once: only the first counts. After nohup none does.
 func interrupts() <-chan struct{} {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	first := make(chan struct{})
 	go func() {
 		<-signals
 		close(first)
-		<-signals
-		os.Exit(exitInterrupted)
+		for s := range signals {
+			if s != syscall.SIGHUP {
+				os.Exit(exitInterrupted)
+			}
+		}
 	}()
 	return first
 }

@@ -32,6 +32,8 @@ func (l *Locked) Error() string {
 // *Locked at once. Closing gives it back. The operating system keeps the lock
 // on the open file <dir>/lock, so that it vanishes with a killed process; the
 // file itself, which holds the process's number, stays and means nothing alone.
+// Where directories can be locked too, the directory is: then removing the file
+// frees nothing.
 // Whoever drops what Lock gave, unclosed, drops the lock sooner or later.
 // Where the system or the file system has no such locks the error wraps
 // errors.ErrUnsupported.
@@ -54,8 +56,52 @@ func Lock(dir string) (io.Closer, error) {
 // errHeld is tryLock's answer while somebody else holds the lock.
 var errHeld = errors.New("disk: held")
 
-// lock opens the file and takes its lock.
-func lock(root *os.Root) (*os.File, error) {
+// pair is the two locks of a directory.
+type pair struct{ dir, file *os.File }
+
+// Close gives both back.
+func (p *pair) Close() error {
+	err := p.file.Close()
+	if p.dir != nil {
+		err = errors.Join(err, p.dir.Close())
+	}
+	return err
+}
+
+// lock takes both locks, or that of the file alone where directories have none.
+func lock(root *os.Root) (*pair, error) {
+	dir, err := lockDir(root)
+	if err != nil {
+		return nil, err
+	}
+	f, err := lockFile(root)
+	if err != nil {
+		if dir != nil {
+			err = errors.Join(err, dir.Close())
+		}
+		return nil, err
+	}
+	return &pair{dir, f}, nil
+}
+
+// lockDir locks the directory itself; nil where that is not possible.
+func lockDir(root *os.Root) (*os.File, error) {
+	d, err := root.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	if err := tryLock(d); err != nil {
+		_ = d.Close() // nothing was written
+		if errors.Is(err, errHeld) {
+			return nil, err
+		}
+		return nil, nil // the file has to do
+	}
+	return d, nil
+}
+
+// lockFile opens the file and takes its lock.
+func lockFile(root *os.Root) (*os.File, error) {
 	if s, err := root.Lstat(LockFile); err == nil && !s.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is there and not a plain file", LockFile)
 	}

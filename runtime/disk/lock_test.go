@@ -144,3 +144,27 @@ func TestLockRefuses(t *testing.T) {
 		t.Errorf("a link: %v", err)
 	}
 }
+
+// TestLockOutlivesItsFile: whoever takes the file for what a killed process left
+// and removes it gets no directory that is in use.
+func TestLockOutlivesItsFile(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, LockFile)); err != nil {
+		t.Fatal(err)
+	}
+	want := dir + " is in use by another run: wait until it has ended, or name another directory with --out"
+	if _, err := Lock(dir); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Lock(dir); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+}

@@ -67,9 +67,11 @@ func (d *Directory) open(open func(string) (disk.FS, error)) (err error) {
 	if open == nil {
 		open = func(dir string) (disk.FS, error) { return disk.Open(dir) }
 	}
-	if d.FS, err = open(d.Path); err != nil {
-		return fmt.Errorf("run directory: %w", err)
+	tree, err := open(d.Path)
+	if err != nil { // and tree may hold a nil pointer, which is no nil FS
+		return fmt.Errorf("run directory %s: %w", d.Path, disk.Cause(err))
 	}
+	d.FS = tree
 	if d.lock, err = disk.Lock(d.Path); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
@@ -143,7 +145,10 @@ func readAbout(tree disk.FS) (about About, err error) {
 	if err != nil {
 		return about, disk.Cause(err)
 	}
-	return about, json.Unmarshal(text, &about)
+	if err := json.Unmarshal(text, &about); err != nil {
+		return about, fmt.Errorf("it is damaged (%w); to go on elsewhere name the .loco file, another --out, and with --resume one of the checkpoints", err)
+	}
+	return about, nil
 }
 
 // Close lets other processes have the directory.

@@ -525,3 +525,28 @@ func TestDataDir(t *testing.T) {
 		})
 	}
 }
+
+// TestClaimRefuses: a directory that cannot be opened, and one whose run.json is
+// damaged.
+func TestClaimRefuses(t *testing.T) {
+	o := options(t)
+	o.Dir = t.TempDir()
+	o.Open = func(dir string) (disk.FS, error) {
+		var none *disk.Root
+		return none, &fs.PathError{Op: "open", Path: dir, Err: fs.ErrPermission}
+	}
+	if _, err := Claim(o.Place); err == nil || err.Error() != "run directory "+o.Dir+": open: permission denied" {
+		t.Errorf("it cannot be opened: %v", err)
+	}
+	o.Open = nil
+	for _, text := range []string{"", "{", "[]"} {
+		if err := os.WriteFile(filepath.Join(o.Dir, "run.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Claim(o.Place)
+		if err == nil || !strings.HasPrefix(err.Error(), "run directory "+o.Dir+": run.json: it is damaged (") ||
+			!strings.HasSuffix(err.Error(), "; to go on elsewhere name the .loco file, another --out, and with --resume one of the checkpoints") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
