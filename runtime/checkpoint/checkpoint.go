@@ -70,7 +70,7 @@ const (
 // that of a net of many thousand layers.
 const (
 	MaxHeader = 32 << 20 // bytes of names, shapes and About together, as JSON
-	MaxAbout  = 1024    // entries
+	MaxAbout  = 1024     // entries
 )
 
 // block is the most bytes that are read at once.
