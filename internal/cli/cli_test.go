@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/locorun/locorun/compiler/check"
+	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl"
 )
 
@@ -119,5 +120,15 @@ func TestPanicIsAnError(t *testing.T) {
 	}
 	if !strings.Contains(errs.String(), "internal error: out of cheese") {
 		t.Error(errs.String())
+	}
+}
+
+// TestResumedDisplay: the time that is left follows from the batches that this
+// process trained.
+func TestResumedDisplay(t *testing.T) {
+	sc := newScreen(&Env{Getenv: os.Getenv}, &model.Net{Units: []*model.Unit{{Name: "low"}}})
+	sc.resumed(30)
+	if o := sc.options(40, 10); o.Start != 30 || o.Total != 40 || o.Epoch != 10 {
+		t.Errorf("%+v", o)
 	}
 }

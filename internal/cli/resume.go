@@ -89,8 +89,16 @@ func (s *session) load(path string) (*origin, error) {
 	return from, err
 }
 
-// skipped tells of a checkpoint that does not verify.
-func (s *session) skipped(_ string, err error) { s.screen.warn(fmt.Errorf("skipped: %w", err)) }
+// skipped tells of a checkpoint that does not verify, once though it be met again.
+func (s *session) skipped(_ string, err error) {
+	if s.told == nil {
+		s.told = map[string]bool{}
+	}
+	if text := err.Error(); !s.told[text] {
+		s.told[text] = true
+		s.screen.warn(fmt.Errorf("skipped: %w", err))
+	}
+}
 
 // openCheckpoint reads a checkpoint file, or the newest that verifies of a run
 // directory, telling skipped of the newer ones.
@@ -124,7 +132,8 @@ func openCheckpoint(path string, skipped func(name string, err error)) (*origin,
 
 // newest is what the run that is in the directory goes on from: its newest
 // checkpoint, else what was asked for, else nil for its start. A directory never
-// holds two programs.
+// holds two programs, nor two courses of one: a checkpoint of its own that is not
+// the newest is refused.
 func (s *session) newest(asked *origin, facts []runtime.Fact) (*origin, error) {
 	d := s.dir
 	if diffs := s.differences(d.About.Meaning, facts); len(diffs) > 0 {
@@ -138,7 +147,36 @@ func (s *session) newest(asked *origin, facts []runtime.Fact) (*origin, error) {
 		return nil, err
 	}
 	from := &origin{filepath.Join(d.Path, journal.CheckpointsDir, name), c}
+	if err := s.supersede(asked, from); err != nil {
+		return nil, err
+	}
 	return from, s.agree(from, facts, false)
+}
+
+// supersede tells that the run of the directory is taken in the place of what
+// --resume names, as it is when a call that began with another's checkpoint is
+// repeated.
+func (s *session) supersede(asked, from *origin) error {
+	switch {
+	case asked == nil || filepath.Base(asked.path) == filepath.Base(from.path) && s.own(asked):
+		return nil
+	case s.own(asked):
+		return wrongf("--resume %s: run directory %s holds a later checkpoint, %s; go on from the earlier one in another directory, with --out", asked.path, s.dir.Path, filepath.Base(from.path))
+	}
+	s.screen.warn(fmt.Errorf("run directory %s holds a run already: it goes on from %s, not from %s", s.dir.Path, from.path, asked.path))
+	return nil
+}
+
+// own reports whether a checkpoint lies in the run's directory.
+func (s *session) own(from *origin) bool {
+	return same(filepath.Dir(filepath.Dir(from.path)), s.dir.Path)
+}
+
+// same reports whether two names are of one directory.
+func same(a, b string) bool {
+	x, err := os.Stat(a)
+	y, other := os.Stat(b)
+	return err == nil && other == nil && os.SameFile(x, y)
 }
 
 // differences compares recorded facts with the run's, but for those that a flag
@@ -197,7 +235,7 @@ func (s *session) resume(from *origin) error {
 		return wrongf("cannot go on from %s: %w", from.path, err)
 	}
 	s.resumed = got
-	if filepath.Dir(filepath.Dir(from.path)) == filepath.Clean(s.dir.Path) {
+	if s.own(from) {
 		s.saved.Store(int64(got.Batch))
 	}
 	s.screen.resumed(got.Batch)

@@ -179,6 +179,7 @@ type session struct {
 	store   *checkpoint.Store
 	about   map[string]string // what checkpoints say about the run
 	resumed *runtime.Resumed  // nil: the run starts
+	told    map[string]bool   // of checkpoints that were skipped
 	saved   atomic.Int64      // step of the newest checkpoint; -1: none
 	screen  *screen
 	log     *slog.Logger // to the terminal and the run's log

@@ -153,16 +153,22 @@ func (sc *screen) copyPage() metrics.Page {
 
 // show opens the progress display.
 func (sc *screen) show(run *runtime.Run) {
+	sc.display = progress.New(sc.env.Stderr, sc.options(run.Batches(), run.PerEpoch()))
+	for _, err := range sc.problems {
+		sc.display.Log(printable(err.Error()))
+	}
+}
+
+// options are those of the progress display. What an earlier process trained
+// took this one no time.
+func (sc *screen) options(batches, perEpoch int) progress.Options {
 	var names []string
 	for _, u := range sc.page.Units {
 		names = append(names, u.Name)
 	}
-	sc.display = progress.New(sc.env.Stderr, progress.Options{
+	return progress.Options{
 		Terminal: sc.env.Terminal && sc.env.Getenv("TERM") != "dumb", Colour: sc.env.color(),
-		Units: names, Total: run.Batches(), Epoch: run.PerEpoch(),
-	})
-	for _, err := range sc.problems {
-		sc.display.Log(err.Error())
+		Units: names, Total: batches, Epoch: perEpoch, Start: sc.from,
 	}
 }
 

@@ -128,7 +128,7 @@ func (s *Store) Load(name string) (*Content, error) {
 func (s *Store) load(name string) (*Content, error) {
 	step, ok := stepOf(name)
 	if !ok {
-		return nil, errors.New("no checkpoint has such a name")
+		return nil, errors.New("checkpoints are called " + prefix + "NNNNNNNN" + suffix + ", by the number of batches")
 	}
 	f, err := s.FS.Open(name)
 	if err != nil {

@@ -150,8 +150,8 @@ func TestLoadRefuses(t *testing.T) {
 		Name(7):         "checkpoint step-00000007.loco-ckpt: it is of step 1",
 		Name(8):         "checkpoint step-00000008.loco-ckpt: open: is not an ordinary file",
 		Name(9):         "checkpoint step-00000009.loco-ckpt: open: file does not exist",
-		"../" + Name(1): "checkpoint ../step-00000001.loco-ckpt: no checkpoint has such a name",
-		"":              "checkpoint : no checkpoint has such a name",
+		"../" + Name(1): "checkpoint ../step-00000001.loco-ckpt: checkpoints are called step-NNNNNNNN.loco-ckpt, by the number of batches",
+		"":              "checkpoint : checkpoints are called step-NNNNNNNN.loco-ckpt, by the number of batches",
 	} {
 		if _, err := s.Load(name); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %q", err, want)
