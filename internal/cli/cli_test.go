@@ -123,10 +123,14 @@ func TestPanicIsAnError(t *testing.T) {
 	}
 }
 
-// TestResumedDisplay: the time that is left follows from the batches that this
+// TestResumedDisplay: the name is that of the file, not of its copy in the run
+// directory, and the time that is left follows from the batches that this
 // process trained.
 func TestResumedDisplay(t *testing.T) {
 	sc := newScreen(&Env{Getenv: os.Getenv}, &model.Net{Units: []*model.Unit{{Name: "low"}}})
+	if sc.metrics("some/quick.loco", "gim", &model.Net{}); sc.page.Graph != "quick.loco" || sc.page.Method != "gim" {
+		t.Errorf("the page tells of %q, method %q", sc.page.Graph, sc.page.Method)
+	}
 	sc.resumed(30)
 	if o := sc.options(40, 10); o.Start != 30 || o.Total != 40 || o.Epoch != 10 {
 		t.Errorf("%+v", o)

@@ -192,7 +192,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
 	s.saved.Store(-1)
 	s.screen = newScreen(s.env, s.net)
-	cfg.Metrics = s.screen.metrics(s.cmd, s.net)
+	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
 	run, err := runtime.Prepare(cfg)
 	if err != nil {

@@ -51,11 +51,13 @@ func unknown(name string) metrics.PageUnit {
 	return metrics.PageUnit{Name: name, Loss: nan, LearningRate: nan, EmbeddingStd: nan, EffectiveRank: nan, GradientNorm: nan}
 }
 
-// metrics announces the run's labels.
-func (sc *screen) metrics(c *runCmd, net *model.Net) *metrics.Set {
+// metrics announces the run's labels. A run that goes on keeps the name of the
+// file that it was begun with.
+func (sc *screen) metrics(named, method string, net *model.Net) *metrics.Set {
+	sc.page.Graph, sc.page.Method = filepath.Base(named), method
 	o := metrics.Options{
 		Build: metrics.Build{Version: version(), GoVersion: goruntime.Version()},
-		Run:   metrics.RunInfo{Graph: filepath.Base(c.File), Method: c.Method},
+		Run:   metrics.RunInfo{Graph: sc.page.Graph, Method: method},
 	}
 	for _, u := range net.Units {
 		o.Units = append(o.Units, u.Name)
@@ -89,7 +91,6 @@ func (sc *screen) profile(ctx context.Context, addr string) error {
 
 // serve opens the endpoint, and the profiles' own.
 func (sc *screen) serve(ctx context.Context, c *runCmd, run *runtime.Run) error {
-	sc.page.Graph, sc.page.Method = filepath.Base(c.File), c.Method
 	sc.page.State, sc.page.Batches, sc.page.Epochs, sc.page.Left = "starting", run.Batches(), run.Batches()/max(run.PerEpoch(), 1), -1
 	if err := sc.profile(ctx, c.Pprof); err != nil {
 		return err
