@@ -23,11 +23,16 @@ func (r *Resumed) Whole() bool { return len(r.Fresh)+len(r.Unused)+len(r.Restart
 // Resume makes Train go on after the snapshot's last batch. Weights and
 // optimiser state are matched by name and shape, so a file that was cut into
 // other units finds what still exists. Whether the program still means what the
-// snapshot's did is for Differences to say. The snapshot is the run's from then
-// on.
+// snapshot's did is for Differences to say. One that holds what is not finite is
+// refused. The snapshot is the run's from then on.
 func (r *Run) Resume(s *Snapshot) (*Resumed, error) {
 	if n := s.Weights.Batch; n < 0 || n > r.Batches() {
 		return nil, fmt.Errorf("it was saved after batch %d, and the run has %d", n, r.Batches())
+	}
+	for _, ts := range [][]Tensor{s.Weights.Tensors, s.State} {
+		if name, at, bad := notFiniteIn(ts); bad {
+			return nil, fmt.Errorf("%s is not finite, at element %d", name, at)
+		}
 	}
 	w, err := r.initial()
 	if err != nil {

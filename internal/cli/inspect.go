@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/locorun/locorun/runtime"
+	"github.com/locorun/locorun/runtime/journal"
 )
 
 // inspectCmd shows a checkpoint.
@@ -50,20 +51,20 @@ type inspection struct {
 
 // siteSum sums up a stage or decoder.
 type siteSum struct {
-	Name       string  `json:"name"`
-	Parameters int     `json:"parameters"`
-	Norm       float64 `json:"norm"`       // of the weights
-	Statistics int     `json:"statistics"` // values of running statistics
-	State      int     `json:"state"`      // values that the optimiser keeps
-	StateNorm  float64 `json:"state_norm"`
+	Name       string         `json:"name"`
+	Parameters int            `json:"parameters"`
+	Norm       journal.Number `json:"norm"`       // of the weights
+	Statistics int            `json:"statistics"` // values of running statistics
+	State      int            `json:"state"`      // values that the optimiser keeps
+	StateNorm  journal.Number `json:"state_norm"`
 }
 
 type tensorSum struct {
-	Name  string  `json:"name"`
-	Shape []int   `json:"shape"`
-	Norm  float64 `json:"norm"`
-	Mean  float64 `json:"mean"`
-	Most  float64 `json:"most"` // largest absolute value
+	Name  string         `json:"name"`
+	Shape []int          `json:"shape"`
+	Norm  journal.Number `json:"norm"`
+	Mean  journal.Number `json:"mean"`
+	Most  journal.Number `json:"most"` // largest absolute value
 }
 
 // Run shows it.
@@ -139,28 +140,33 @@ func planBeside(path string) string {
 
 // add sums up a tensor and adds it to its site's sums.
 func (in *inspection) add(name string, shape []int, data []float32) {
-	t := tensorSum{Name: name, Shape: shape}
-	squares, sum := 0.0, 0.0
+	squares, sum, most := 0.0, 0.0, 0.0
 	for _, x := range data {
 		v := float64(x)
 		squares += v * v
 		sum += v
-		t.Most = max(t.Most, math.Abs(v))
+		most = max(most, math.Abs(v))
 	}
-	t.Norm, t.Mean = math.Sqrt(squares), sum/float64(max(len(data), 1))
-	in.Tensors = append(in.Tensors, t)
+	norm := math.Sqrt(squares)
+	in.Tensors = append(in.Tensors, tensorSum{
+		name, shape, journal.Number(norm), journal.Number(sum / float64(max(len(data), 1))), journal.Number(most),
+	})
 	site, _, _ := strings.Cut(name, ".")
 	s := in.site(site)
 	switch {
 	case strings.Contains(name, ":"):
 		s.State += len(data)
-		s.StateNorm = math.Hypot(s.StateNorm, t.Norm)
+		s.StateNorm = hypot(s.StateNorm, norm)
 	case strings.HasSuffix(name, ".running_mean"), strings.HasSuffix(name, ".running_var"):
 		s.Statistics += len(data)
 	default:
 		s.Parameters += len(data)
-		s.Norm = math.Hypot(s.Norm, t.Norm)
+		s.Norm = hypot(s.Norm, norm)
 	}
+}
+
+func hypot(n journal.Number, x float64) journal.Number {
+	return journal.Number(math.Hypot(float64(n), x))
 }
 
 func (in *inspection) site(name string) *siteSum {

@@ -53,7 +53,7 @@ func (s *session) place(o journal.Options) error {
 			return err
 		}
 	}
-	if err := s.resume(from); err != nil {
+	if err := s.resume(from, facts); err != nil {
 		return err
 	}
 	return s.record(o, from)
@@ -225,14 +225,19 @@ func otherCut(from *origin, facts []runtime.Fact) bool {
 		func(d runtime.Difference) bool { return d.Cut })
 }
 
-// resume hands a checkpoint to the run.
-func (s *session) resume(from *origin) error {
+// resume hands a checkpoint to the run. One of the same units has all of the
+// program's weights and no others, or is not what it says.
+func (s *session) resume(from *origin, facts []runtime.Fact) error {
 	if from == nil {
 		return nil
 	}
 	got, err := s.run.Resume(snapshotOf(from.content))
 	if err != nil {
 		return wrongf("cannot go on from %s: %w", from.path, err)
+	}
+	if other := slices.Concat(got.Fresh, got.Unused); len(other) > 0 && !otherCut(from, facts) {
+		slices.Sort(other)
+		return wrongf("cannot go on from %s: it says that it is of these units, and its weights are others: those of %s", from.path, strings.Join(slices.Compact(other), ", "))
 	}
 	s.resumed = got
 	if s.own(from) {
