@@ -1,0 +1,194 @@
+// Package cuda is the backend for NVIDIA's GPUs. Values lie in the card's
+// memory; ops are launches of our own kernels (package kernels), compiled for the
+// card when the backend is opened.
+//
+//	device.Call --table--> run: checks, launches --driver.Device--> stream
+//
+// In: Calls as the op table describes them, float32. Out: the same results as
+// every backend, to the tolerances of graphs/conformance.
+//
+// What always holds: launches go into one stream in the order of the Calls, so
+// that a Call reads what those before it wrote; sums have one order, given by
+// shapes, so that the same Call gives the same bytes on the same card; nothing is
+// computed on the host.
+package cuda
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/locorun/locorun/compiler/op"
+	"github.com/locorun/locorun/graphs/cuda/driver"
+	"github.com/locorun/locorun/graphs/cuda/kernels"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// Options says where a backend runs.
+type Options struct {
+	Device   driver.Device
+	Compiler driver.Compiler
+	// Cache, where set, keeps compiled images: it is asked for a key, and told
+	// what was made for one.
+	Cache Cache
+}
+
+// Cache keeps compiled images by a key that names source, compiler and card.
+type Cache interface {
+	Get(key string) (image []byte, ok bool)
+	Put(key string, image []byte)
+}
+
+// Backend is a card with the kernels loaded; it satisfies device.Backend.
+type Backend struct {
+	dev     driver.Device
+	stream  driver.Stream
+	module  driver.Module
+	counted atomic.Int64
+
+	mu        sync.Mutex // Calls are launched one after another
+	functions map[string]driver.Function
+	scratch   map[slot]*buffer
+	run       run
+}
+
+var _ device.Backend = (*Backend)(nil)
+
+// New compiles the kernels, or takes them from the cache, and loads them. The
+// device is the backend's from then on.
+func New(o Options) (*Backend, error) {
+	b := &Backend{dev: o.Device, functions: map[string]driver.Function{}, scratch: map[slot]*buffer{}}
+	image, err := compile(o)
+	if err != nil {
+		return nil, err
+	}
+	if b.module, err = b.dev.Load(image); err != nil {
+		return nil, fmt.Errorf("cuda: kernels: %w", err)
+	}
+	if b.stream, err = b.dev.NewStream(); err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	return b, nil
+}
+
+// compile gives the image of all kernels for the device.
+func compile(o Options) ([]byte, error) {
+	source := kernels.Source()
+	key := imageKey(source, o.Compiler.Version(), o.Device.Arch())
+	if o.Cache != nil {
+		if image, ok := o.Cache.Get(key); ok {
+			return image, nil
+		}
+	}
+	image, err := o.Compiler.Compile("locorun.cu", source, o.Device.Arch())
+	if err != nil {
+		return nil, fmt.Errorf("cuda: kernels: %w", err)
+	}
+	if o.Cache != nil {
+		o.Cache.Put(key, image)
+	}
+	return image, nil
+}
+
+// Name is part of a run's identity: cards of one architecture give the same
+// bytes.
+func (b *Backend) Name() string { return fmt.Sprintf("cuda/sm_%d", b.dev.Arch()) }
+
+// Counted implements device.Backend.
+func (b *Backend) Counted() int64 { return b.counted.Load() }
+
+// buffer is a stretch of the card's memory.
+type buffer struct {
+	at   driver.Pointer
+	size int64
+}
+
+// Size implements device.Buffer.
+func (b *buffer) Size() int64 { return b.size }
+
+// Alloc implements device.Backend.
+func (b *Backend) Alloc(bytes int64) (device.Buffer, error) {
+	return b.alloc(bytes)
+}
+
+func (b *Backend) alloc(bytes int64) (*buffer, error) {
+	p, err := b.dev.Alloc(max(bytes, 1))
+	if err != nil {
+		return nil, fmt.Errorf("cuda: %d bytes: %w", bytes, err)
+	}
+	if err := b.dev.Fill(p, 0, bytes, b.stream); err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
+	}
+	return &buffer{p, bytes}, nil
+}
+
+// Free implements device.Backend.
+func (b *Backend) Free(m device.Buffer) {
+	own, ok := m.(*buffer)
+	if !ok || own.at == 0 {
+		return
+	}
+	_ = b.dev.Sync(b.stream) // what still runs may use it; its failure is the next call's
+	_ = b.dev.Free(own.at)   // memory that the driver does not take back is lost with the process
+	own.at = 0
+}
+
+// Write implements device.Backend.
+func (b *Backend) Write(t device.Tensor, src []byte) error {
+	p, err := b.place(t, int64(len(src)))
+	if err != nil || len(src) == 0 {
+		return err
+	}
+	return b.dev.Upload(p, src, b.stream)
+}
+
+// Read implements device.Backend.
+func (b *Backend) Read(dst []byte, t device.Tensor) error {
+	p, err := b.place(t, int64(len(dst)))
+	if err != nil || len(dst) == 0 {
+		return err
+	}
+	return b.dev.Download(dst, p, b.stream)
+}
+
+// place is the address of a tensor of so many bytes.
+func (b *Backend) place(t device.Tensor, bytes int64) (driver.Pointer, error) {
+	m, ok := t.Buffer.(*buffer)
+	switch {
+	case !ok || m.at == 0:
+		return 0, fmt.Errorf("cuda: a tensor that does not lie in the card's memory")
+	case t.Bytes() != bytes:
+		return 0, fmt.Errorf("cuda: %d bytes for a tensor of %d", bytes, t.Bytes())
+	case t.Offset < 0 || t.Offset+bytes > m.size:
+		return 0, fmt.Errorf("cuda: bytes %d to %d of a buffer of %d", t.Offset, t.Offset+bytes, m.size)
+	}
+	return m.at + driver.Pointer(t.Offset), nil
+}
+
+// Run implements device.Backend.
+func (b *Backend) Run(c *device.Call) error {
+	if c.Code == op.Invalid || int(c.Code) >= len(op.Rows) || table[c.Code] == nil {
+		return fmt.Errorf("cuda: no kernel for %v", c.Code)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.run.begin(b, c); err != nil {
+		return fmt.Errorf("cuda: %v: %w", c.Code, err)
+	}
+	if err := table[c.Code](&b.run); err != nil {
+		return fmt.Errorf("cuda: %v: %w", c.Code, err)
+	}
+	if row := &op.Rows[c.Code]; row.MultiplyAdds != nil {
+		b.counted.Add(2 * row.MultiplyAdds(c.Attr, b.run.in, b.run.out))
+	}
+	return nil
+}
+
+// Close implements device.Backend.
+func (b *Backend) Close() error {
+	_ = b.dev.Sync(b.stream) // the device's own Close tells what is wrong with it
+	for _, s := range b.scratch {
+		b.Free(s)
+	}
+	return b.dev.Close()
+}

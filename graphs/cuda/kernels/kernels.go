@@ -1,0 +1,42 @@
+// Package kernels is the CUDA C of the ops. A file holds the kernels of a
+// family; all are compiled together, after common.cuh.
+//
+// A kernel is extern "C" __global__ void name(...), and its parameters are
+// pointers, int, long long, float or double, in the order in which package cuda
+// passes them. Maps are NHWC float32. Sums have one order, given by shapes: no
+// atomics. Kernels use no more of CUDA than grids, blocks, shared memory,
+// __syncthreads and math functions, so that tests can run them on the host.
+package kernels
+
+import (
+	"embed"
+	"io/fs"
+	"strings"
+)
+
+//go:embed *.cu common.cuh
+var files embed.FS
+
+// Source is all kernels as one text.
+func Source() string {
+	var b strings.Builder
+	for _, name := range append([]string{"common.cuh"}, names()...) {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			panic("kernels: " + err.Error()) // embedded, so it is there
+		}
+		b.WriteString("// " + name + "\n")
+		b.Write(text)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// names are the files of kernels, sorted.
+func names() []string {
+	list, err := fs.Glob(files, "*.cu")
+	if err != nil {
+		panic("kernels: " + err.Error()) // the pattern is right
+	}
+	return list
+}
