@@ -43,6 +43,7 @@ graphs/cpu          compiler/op graphs/cpu/vector graphs/device golang.org/x/sys
 graphs/cpu/vector   golang.org/x/sys
 graphs/cuda         compiler/op graphs/cuda/driver graphs/cuda/kernels graphs/device
 graphs/cuda/driver
+graphs/cuda/emulate  graphs/cuda/driver github.com/ebitengine/purego
 graphs/cuda/kernels
 graphs/conformance  compiler/op graphs/device
 graphs/std

@@ -1,0 +1,34 @@
+// Package emulate runs CUDA C on the host, for tests: the same kernels, launched
+// by the same backend, without a card.
+//
+//	CUDA C --Compiler: g++ between shim.h and host.h--> image, a shared library
+//	       --Device: Load, Launch--> threads as fibers, blocks one after another
+//
+// In: CUDA C of grids, blocks, shared memory, __syncthreads and math functions,
+// its kernels extern "C". Out: what the kernels write, and errors that name the
+// kernel: where threads of a block reach different barriers, where memory that
+// is none of the device's is read or written, where parameters are not those of
+// the declaration.
+//
+// What always holds: memory and shared memory start as NaNs; threads, and blocks,
+// run in order of their numbers between barriers, or backwards where asked, so
+// that kernels which depend on the order give other bytes; an allocation ends at
+// a page that cannot be touched.
+package emulate
+
+import (
+	"testing"
+
+	"github.com/locorun/locorun/graphs/cuda/driver"
+)
+
+// Arch is the compute capability that the device says it has, times ten.
+const Arch = 90
+
+// Open gives a device for as long as the test runs, and the compiler for it. It
+// skips the test where there is no g++ or the system is not Linux.
+func Open(t testing.TB) (driver.Device, driver.Compiler) { return open(t, false) }
+
+// OpenBackwards is Open with a device that runs threads and blocks in the order
+// of falling numbers.
+func OpenBackwards(t testing.TB) (driver.Device, driver.Compiler) { return open(t, true) }
