@@ -29,7 +29,8 @@ import (
 type FS interface {
 	// Create makes a file for writing; one that is there is fs.ErrExist.
 	Create(name string) (File, error)
-	// Append opens a file for writing at its end, and makes it if need be.
+	// Append opens an ordinary file for writing at its end, and makes it if need
+	// be; another kind is refused before it is opened.
 	Append(name string) (File, error)
 	// Open opens an ordinary file for reading; another kind is refused before
 	// it is opened.
@@ -87,6 +88,9 @@ func (r *Root) Create(name string) (File, error) {
 
 // Append implements FS.
 func (r *Root) Append(name string) (File, error) {
+	if info, err := r.root.Stat(filepath.FromSlash(name)); err == nil && !info.Mode().IsRegular() {
+		return nil, notOrdinary(name)
+	}
 	return r.open(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND)
 }
 
@@ -106,13 +110,19 @@ func (r *Root) Open(name string) (ReadFile, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &os.PathError{Op: "open", Path: name, Err: errors.New("is not an ordinary file")}
+		return nil, notOrdinary(name)
 	}
 	f, err := r.root.Open(local)
 	if err != nil {
 		return nil, err
 	}
 	return readFile{f, info.Size()}, nil
+}
+
+// notOrdinary is the refusal of a directory, a device, or a pipe, whose opening
+// would wait for its other end.
+func notOrdinary(name string) error {
+	return &os.PathError{Op: "open", Path: name, Err: errors.New("is not an ordinary file")}
 }
 
 type readFile struct {

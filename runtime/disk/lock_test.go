@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -167,4 +168,24 @@ func TestLockOutlivesItsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = l.Close()
+}
+
+// TestPipesAreNotOpened, which would wait for their other end.
+func TestPipesAreNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "log"), 0o600); err != nil {
+		t.Skip(err)
+	}
+	r, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	const want = "open log: is not an ordinary file"
+	if _, err := r.Append("log"); err == nil || err.Error() != want {
+		t.Errorf("Append: %v", err)
+	}
+	if _, err := r.Open("log"); err == nil || err.Error() != want {
+		t.Errorf("Open: %v", err)
+	}
 }
