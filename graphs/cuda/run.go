@@ -14,6 +14,10 @@ import (
 
 // table is the ops, each as the launches it takes.
 var table = [len(op.Rows)]func(*run) error{
+	op.Conv: conv, op.ConvInput: convInput, op.ConvWeight: convWeight,
+	op.Dense: conv, op.DenseInput: convInput, op.DenseWeight: convWeight,
+	op.NTXent: ntxent,
+
 	op.ReLU:     func(r *run) error { return r.each("relu", r.n(0), r.x(0), r.y(0), r.count(0)) },
 	op.ReLUGrad: func(r *run) error { return r.each("relu_grad", r.n(0), r.x(0), r.x(1), r.y(0), r.count(0)) },
 	op.Add:      func(r *run) error { return r.each("add", r.n(0), r.x(0), r.x(1), r.y(0), r.count(0)) },
