@@ -42,7 +42,7 @@ graphs/device       compiler/op
 graphs/cpu          compiler/op graphs/cpu/vector graphs/device golang.org/x/sys
 graphs/cpu/vector   golang.org/x/sys
 graphs/cuda         compiler/op graphs/cuda/driver graphs/cuda/kernels graphs/device
-graphs/cuda/driver
+graphs/cuda/driver  github.com/ebitengine/purego
 graphs/cuda/emulate  graphs/cuda/driver github.com/ebitengine/purego
 graphs/cuda/kernels
 graphs/conformance  compiler/op graphs/device
@@ -64,7 +64,7 @@ runtime/rng
 runtime/source      compiler/model runtime/rng runtime/source/vector
 runtime/source/vector  golang.org/x/sys
 
-internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/device graphs/std internal/measure internal/progress runtime runtime/checkpoint runtime/disk runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
+internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/cuda/driver graphs/device graphs/std internal/measure internal/progress runtime runtime/checkpoint runtime/disk runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
 internal/measure    compiler/op graphs/device runtime/rng
 internal/progress   github.com/vbauerster/mpb/v8 golang.org/x/term
 internal/reference  compiler/model runtime/rng
@@ -90,6 +90,7 @@ gorgonia.org                            graphs
 github.com/chewxy/hm                    graphs
 github.com/prometheus                   runtime/metrics
 github.com/alecthomas/kong              internal/cli
+github.com/ebitengine/purego            graphs/cuda/driver graphs/cuda/emulate
 github.com/vbauerster/mpb/v8            internal/progress
 `
 
