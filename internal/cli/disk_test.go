@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/locorun/locorun/runtime/checkpoint"
 	"github.com/locorun/locorun/runtime/disk"
 	"github.com/locorun/locorun/runtime/disk/disktest"
 )
@@ -204,4 +205,25 @@ func (o *oneSave) Create(name string) (disk.File, error) {
 		return nil, errors.Join(syscall.ENOSPC)
 	}
 	return o.FS.Create(name)
+}
+
+// TestOtherVersion goes on from a checkpoint of another version, with a warning.
+func TestOtherVersion(t *testing.T) {
+	m, dir := disktest.NewMemory(), t.TempDir()
+	if code, errs := trainOn(t, m, dir); code != 0 || strings.Contains(errs, "warning") {
+		t.Fatalf("exit %d\n%s", code, errs)
+	}
+	store := checkpoint.Store{FS: disk.Sub(m, "checkpoints")}
+	c, _, err := store.Newest(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.About["version"] = "v0.0.1"
+	if _, err := store.Save(c); err != nil {
+		t.Fatal(err)
+	}
+	code, errs := trainOn(t, m, dir)
+	if code != 0 || !strings.Contains(errs, "was made by locorun v0.0.1 and this is ") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
 }

@@ -239,6 +239,9 @@ func (s *session) resume(from *origin, facts []runtime.Fact) error {
 		slices.Sort(other)
 		return wrongf("cannot go on from %s: it says that it is of these units, and its weights are others: those of %s", from.path, strings.Join(slices.Compact(other), ", "))
 	}
+	if made := from.content.About[aboutVersion]; made != version() {
+		s.screen.warn(fmt.Errorf("%s was made by locorun %s and this is %s: equal bytes are promised for one version only", from.path, printable(made), version()))
+	}
 	s.resumed = got
 	if s.own(from) {
 		s.saved.Store(int64(got.Batch))
