@@ -40,8 +40,10 @@ func NewCompiler() (Compiler, error) {
 	if c.version, err = b.version(); err != nil {
 		return nil, err
 	}
-	c.archs, err = b.archs()
-	return c, err
+	if c.archs, err = b.archs(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // archs are the architectures that NVRTC knows, ascending.
