@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/locorun/locorun/graphs/cuda/driver"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -45,12 +46,14 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			return os.WriteFile(filepath.Join(e.WorkDir, "tiny.loco"), tiny, 0o600)
 		},
-		// Tests under nohup cannot hang up on what they start.
 		Condition: func(name string) (bool, error) {
-			if name != "hangups" {
-				return false, fmt.Errorf("no condition %q", name)
+			switch name {
+			case "hangups": // tests under nohup cannot hang up on what they start
+				return !signal.Ignored(syscall.SIGHUP), nil
+			case "card":
+				return len(driver.Find().Cards) > 0, nil
 			}
-			return !signal.Ignored(syscall.SIGHUP), nil
+			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "interrupted": interrupted, "listen": listen, "holds": holds,

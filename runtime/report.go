@@ -3,8 +3,10 @@ package runtime
 import (
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime/metrics"
 )
 
@@ -74,7 +76,16 @@ func (t *turn) measureDevice() {
 	for _, n := range t.prog.HighWater() {
 		used += n
 	}
-	m.Memory("cpu", metrics.Used, used)
+	m.Memory(t.run.deviceKind(), metrics.Used, used)
+}
+
+// deviceKind is the kind of device that a run is on: cpu or cuda.
+func (r *Run) deviceKind() string { return DeviceKind(r.cfg.Backend) }
+
+// DeviceKind is the kind of a backend's device: its name up to the first slash.
+func DeviceKind(b device.Backend) string {
+	kind, _, _ := strings.Cut(b.Name(), "/")
+	return kind
 }
 
 // part is what a unit adds to a snapshot.

@@ -35,6 +35,12 @@ func Speed(b device.Backend, within time.Duration) (float64, error) {
 	return best(b, conv, within)
 }
 
+// syncer is a backend whose Run returns before the op is over.
+type syncer interface {
+	// Sync waits until all that was run is over.
+	Sync() error
+}
+
 // best is the speed of the fastest of several calls.
 func best(b device.Backend, c *device.Call, within time.Duration) (float64, error) {
 	var most float64
@@ -42,6 +48,11 @@ func best(b device.Backend, c *device.Call, within time.Duration) (float64, erro
 		counted, at := b.Counted(), time.Now()
 		if err := b.Run(c); err != nil {
 			return 0, err
+		}
+		if s, ok := b.(syncer); ok {
+			if err := s.Sync(); err != nil {
+				return 0, err
+			}
 		}
 		most = max(most, float64(b.Counted()-counted)/time.Since(at).Seconds())
 	}

@@ -110,7 +110,7 @@ func (t *turn) train(ctx context.Context, res *Result) error {
 		return err
 	}
 	t.run.cfg.Metrics.SetChannels(channels(pipe))
-	t.run.cfg.Metrics.Memory("cpu", metrics.Planned, t.ir.Bytes())
+	t.run.cfg.Metrics.Memory(t.run.deviceKind(), metrics.Planned, t.ir.Bytes())
 	done := make(chan struct{})
 	defer close(done)
 	go t.ask(pipe, done)

@@ -184,6 +184,9 @@ func (b *Backend) Run(c *device.Call) error {
 	return nil
 }
 
+// Sync waits until all that was run is over, and tells what failed in it.
+func (b *Backend) Sync() error { return b.dev.Sync(b.stream) }
+
 // Close implements device.Backend.
 func (b *Backend) Close() error {
 	_ = b.dev.Sync(b.stream) // the device's own Close tells what is wrong with it

@@ -42,7 +42,7 @@ type runCmd struct {
 	WebConfig string        `name:"web.config.file" placeholder:"FILE" help:"TLS and passwords of the endpoint, as Prometheus' exporters take them."`
 	Pprof     string        `placeholder:"ADDR" help:"Show Go's profiles of the run at this address of loopback, such as 127.0.0.1:6060; default: nowhere."`
 	Log       string        `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
-	Device    string        `enum:"cpu" default:"cpu" help:"Where the subgraphs run: cpu."`
+	Device    string        `default:"cpu" placeholder:"DEVICE" help:"Where the subgraphs run: cpu, cuda, or cuda:N for card N."`
 	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`
 
 	method bool // --method was given
@@ -143,7 +143,7 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.tierFlag.backend()
+	backend, err := c.backend()
 	if err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
 	s.saved.Store(-1)
 	s.screen = newScreen(s.env, s.net)
-	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, s.net)
+	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, runtime.DeviceKind(backend), s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
 	run, err := runtime.Prepare(cfg)
 	if err != nil {

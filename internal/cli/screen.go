@@ -53,11 +53,12 @@ func unknown(name string) metrics.PageUnit {
 
 // metrics announces the run's labels. A run that goes on keeps the name of the
 // file that it was begun with.
-func (sc *screen) metrics(named, method string, net *model.Net) *metrics.Set {
+func (sc *screen) metrics(named, method, kind string, net *model.Net) *metrics.Set {
 	sc.page.Graph, sc.page.Method = filepath.Base(named), method
 	o := metrics.Options{
-		Build: metrics.Build{Version: version(), GoVersion: goruntime.Version()},
-		Run:   metrics.RunInfo{Graph: sc.page.Graph, Method: method},
+		Build:   metrics.Build{Version: version(), GoVersion: goruntime.Version()},
+		Devices: []string{kind},
+		Run:     metrics.RunInfo{Graph: sc.page.Graph, Method: method},
 	}
 	for _, u := range net.Units {
 		o.Units = append(o.Units, u.Name)
