@@ -41,6 +41,7 @@ graphs              compiler/ir compiler/op dsl/diag graphs/device github.com/ch
 graphs/device       compiler/op
 graphs/cpu          compiler/op graphs/cpu/vector graphs/device golang.org/x/sys
 graphs/cpu/vector   golang.org/x/sys
+graphs/cuda/cudatest  graphs/cuda graphs/cuda/driver graphs/cuda/emulate graphs/device
 graphs/cuda         compiler/op graphs/cuda/driver graphs/cuda/kernels graphs/device
 graphs/cuda/driver  github.com/ebitengine/purego
 graphs/cuda/emulate  graphs/cuda/driver github.com/ebitengine/purego

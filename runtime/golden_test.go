@@ -12,6 +12,8 @@ import (
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/graphs"
 	"github.com/locorun/locorun/graphs/cpu"
+	"github.com/locorun/locorun/graphs/cuda/cudatest"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime/export"
 )
 
@@ -27,7 +29,7 @@ type golden struct {
 	tensors map[string]export.Tensor
 }
 
-func openGolden(t *testing.T, name string) *golden {
+func openGolden(t *testing.T, b device.Backend, name string) *golden {
 	t.Helper()
 	src, err := os.ReadFile(filepath.Join(goldens, name+".loco"))
 	if err != nil {
@@ -41,8 +43,6 @@ func openGolden(t *testing.T, name string) *golden {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := onCPU(t, cpu.Options{})
-	t.Cleanup(func() { b.Close() })
 	g, err := graphs.Build(p, b)
 	if err != nil {
 		t.Fatal(err)
@@ -146,9 +146,18 @@ func (g *golden) step(batch int, see func()) {
 }
 
 func TestGoldens(t *testing.T) {
+	b := onCPU(t, cpu.Options{})
+	t.Cleanup(func() { b.Close() })
+	checkGoldens(t, b)
+}
+
+// TestGoldensOnCUDA is the same on a card, or on its kernels.
+func TestGoldensOnCUDA(t *testing.T) { checkGoldens(t, cudatest.Open(t)) }
+
+func checkGoldens(t *testing.T, b device.Backend) {
 	for _, name := range []string{"overlap", "chain", "upper"} {
 		t.Run(name, func(t *testing.T) {
-			g := openGolden(t, name)
+			g := openGolden(t, b, name)
 			for i := range g.p.Params {
 				q := &g.p.Params[i]
 				if err := g.g.Write(q.Value, 0, g.want("init/"+q.Name)); err != nil {
