@@ -1,8 +1,8 @@
 package cuda
 
 import (
-	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/locorun/locorun/graphs/cuda/driver"
@@ -41,6 +41,9 @@ const wantRowBlocks = 8192
 func (r *run) eachRow(kernel string, rows, c, quad int, args ...uint64) error {
 	if rows == 0 || c == 0 {
 		return nil
+	}
+	if rows > math.MaxInt32 {
+		return fmt.Errorf("%d pixels are more than a kernel goes through", rows)
 	}
 	x, y := threadsFor(c)
 	most := max(wantRowBlocks/parts(c, x*quad), 1)
@@ -89,7 +92,7 @@ func shuffle(r *run) error {
 	if groups < 1 || c%groups != 0 {
 		return fmt.Errorf("%d channels do not split into %d groups", c, groups)
 	}
-	return r.eachRow("shuffle", rows, c, 1, r.x(0), r.y(0), i64(rows), i32(c), i32(groups))
+	return r.eachRow("shuffle", rows, c, 1, r.x(0), r.y(0), i32(rows), i32(c), i32(groups))
 }
 
 // split copies a map's channels to several.
@@ -130,7 +133,8 @@ func (r *run) eachPart(parts [][]int, of func(i, part, at int) (x, y place)) err
 	for i, s := range parts {
 		rows, c := rowsOf(s)
 		x, y := of(i, c, at)
-		err := r.eachRow("channels", rows, c, 1, x.at, y.at, i64(rows), i32(c), i32(x.c), i32(x.from), i32(y.c), i32(y.from))
+		quad := vector(c|x.c|x.from|y.c|y.from, x.at, y.at)
+		err := r.eachRow("channels", rows, c, quad, x.at, y.at, i32(rows), i32(c), i32(x.c), i32(x.from), i32(y.c), i32(y.from))
 		if err != nil {
 			return err
 		}
@@ -153,14 +157,17 @@ func resizeGrad(r *run) error {
 	return r.resized("resize_grad", r.out[0], r.in[0], r.out[0])
 }
 
+// mostSide: the places of a resize are reckoned in 32 bits.
+const mostSide = 1 << 15
+
 // resized launches a kernel of a resize from map x to y that goes through the
 // rows of one of them.
 func (r *run) resized(kernel string, x, y, over []int) error {
-	if elements(x) == 0 {
-		return errors.New("a map without a pixel")
+	if side := slices.Max(slices.Concat(x[1:3], y[1:3])); elements(x) == 0 || side >= mostSide {
+		return fmt.Errorf("resize from %v to %v: sides are from 1 to %d", x, y, mostSide-1)
 	}
 	rows, c := rowsOf(over)
-	return r.eachRow(kernel, rows, c, 1, r.x(0), r.y(0), i64(rows), i32(c), i32(x[1]), i32(x[2]), i32(y[1]), i32(y[2]))
+	return r.eachRow(kernel, rows, c, vector(c, r.x(0), r.y(0)), r.x(0), r.y(0), i32(rows), i32(c), i32(x[1]), i32(x[2]), i32(y[1]), i32(y[2]))
 }
 
 func mean(r *run) error {
@@ -177,5 +184,5 @@ func meanGrad(r *run) error {
 		return err
 	}
 	rows, c := rowsOf(s)
-	return r.eachRow("mean_grad", rows, c, 1, r.x(0), r.y(0), i64(rows), i32(c), i32(s[1]*s[2]))
+	return r.eachRow("mean_grad", rows, c, vector(c, r.x(0), r.y(0)), r.x(0), r.y(0), i32(rows), i32(c), i32(s[1]*s[2]))
 }

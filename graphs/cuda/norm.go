@@ -9,12 +9,13 @@ import (
 	"github.com/locorun/locorun/graphs/cuda/driver"
 )
 
-// Scratch memory of norms and updates, apart from that of the convolutions they
+// Scratch memory of norms, pools and updates, apart from that of the convolutions they
 // are fused with.
 const (
 	slotSums     slot = iota + 200 // partial sums, float64
 	slotStats                      // of sets: two numbers each
 	slotFactor                     // of gradients: two numbers a set
+	slotStray                      // flags of pool_max_grad
 	slotNormGrad                   // the gradient between a norm and its convolution
 )
 
@@ -115,7 +116,7 @@ func (t normTask) run() error {
 	}
 	quad := vector(t.c, t.x, t.y, t.residual)
 	return t.r.eachRow("norm_apply", t.rows, t.c, quad, t.x, t.residual, t.mean, t.invstd, t.scale, t.shift, t.y,
-		i64(t.rows), i32(t.c), i32(t.cg), i64(t.pixels), flag(t.r.attr.ReLU))
+		i32(t.rows), i32(t.c), i32(t.cg), i64(t.pixels), flag(t.r.attr.ReLU))
 }
 
 // place finds memory for statistics that are not saved.

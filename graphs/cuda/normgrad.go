@@ -87,7 +87,7 @@ func (t normGradTask) run() error {
 		return err
 	}
 	m := t.masked
-	args := append(append([]uint64{}, m...), centre, slope, t.dx, t.dresidual, i64(t.rows), i32(t.c), i32(t.cg), i64(t.pixels))
+	args := append(append([]uint64{}, m...), centre, slope, t.dx, t.dresidual, i32(t.rows), i32(t.c), i32(t.cg), i64(t.pixels))
 	return t.r.eachRow("norm_grad_apply", t.rows, t.c, vector(t.c, m[0], m[1], m[2], t.dx, t.dresidual), args...)
 }
 

@@ -12,9 +12,10 @@ typedef long long ll;
 // Maps as rows of c channels: a thread has V channels from CHANNEL on and goes
 // through rows by ROWS. V is 4 where channels and addresses allow float4, else 1.
 #define CHANNEL(V) (int)((blockIdx.y * blockDim.x + threadIdx.x) * (V))
-#define ROWS(p, rows)                                                   \
-  for (ll p = (ll)blockIdx.x * blockDim.y + threadIdx.y; p < (rows); \
-       p += (ll)gridDim.x * blockDim.y)
+// There are less than 2^31 rows: divisions of 64 bits take longer than what rows
+// are read for.
+#define ROWS(p, rows) \
+  for (unsigned p = blockIdx.x * blockDim.y + threadIdx.y; p < (unsigned)(rows); p += gridDim.x * blockDim.y)
 
 template <int V> __device__ __forceinline__ void load(const float *p, float *to) {
   to[0] = p[0];
@@ -29,6 +30,21 @@ template <int V> __device__ __forceinline__ void store(float *p, const float *v)
 }
 template <> __device__ __forceinline__ void store<4>(float *p, const float *v) {
   *(float4 *)p = make_float4(v[0], v[1], v[2], v[3]);
+}
+
+template <int V> __device__ __forceinline__ void load_ints(const int *p, int *to) {
+  to[0] = p[0];
+}
+template <> __device__ __forceinline__ void load_ints<4>(const int *p, int *to) {
+  int4 q = *(const int4 *)p;
+  to[0] = q.x, to[1] = q.y, to[2] = q.z, to[3] = q.w;
+}
+
+template <int V> __device__ __forceinline__ void store_ints(int *p, const int *v) {
+  p[0] = v[0];
+}
+template <> __device__ __forceinline__ void store_ints<4>(int *p, const int *v) {
+  *(int4 *)p = make_int4(v[0], v[1], v[2], v[3]);
 }
 
 // What a norm makes of x, wherever it is applied: gain is invstd*scale.

@@ -1,58 +1,91 @@
-// Ops that move channels and pixels of maps about: a thread has a channel (or
-// four) of an output row and gathers what it reads, so that writes are coalesced
+// Ops that move channels and pixels of maps about: a thread has a channel, or
+// four, of an output row and gathers what it reads, so that writes are coalesced
 // and nothing is added by two threads. Bound by memory.
 
 // y's channels from y0 on are x's from x0 on, c of them: split and concat.
-extern "C" __global__ void channels(const float *x, float *y, ll rows, int c, int cx, int x0, int cy, int y0) {
-  int ch = CHANNEL(1);
+template <int V> __device__ void channels_of(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+  int ch = CHANNEL(V);
   if (ch >= c) return;
-  ROWS(p, rows) y[p * cy + y0 + ch] = x[p * cx + x0 + ch];
+  float v[V];
+  ROWS(p, rows) {
+    load<V>(x + (ll)p * cx + x0 + ch, v);
+    store<V>(y + (ll)p * cy + y0 + ch, v);
+  }
+}
+
+extern "C" __global__ void channels(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+  channels_of<1>(x, y, rows, c, cx, x0, cy, y0);
+}
+extern "C" __global__ void channels4(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+  channels_of<4>(x, y, rows, c, cx, x0, cy, y0);
 }
 
 // Channel g*(c/groups)+i goes to i*groups+g.
-extern "C" __global__ void shuffle(const float *x, float *y, ll rows, int c, int groups) {
+extern "C" __global__ void shuffle(const float *x, float *y, int rows, int c, int groups) {
   int ch = CHANNEL(1);
   if (ch >= c) return;
   int from = ch % groups * (c / groups) + ch / groups;
-  ROWS(p, rows) y[p * c + ch] = x[p * c + from];
+  ROWS(p, rows) y[(ll)p * c + ch] = x[(ll)p * c + from];
+}
+
+// A row of a map of h x w as its picture and place.
+struct Pixel {
+  unsigned picture;
+  int i, j;
+};
+
+__device__ __forceinline__ Pixel pixel_of(unsigned row, int h, int w) {
+  unsigned line = row / (unsigned)w, picture = line / (unsigned)h;
+  return {picture, (int)(line - picture * h), (int)(row - line * w)};
 }
 
 // Where output i of a side resized from in to out reads: half-pixel centres,
-// edges clamped; weight is that of hi. ((i+0.5)*in/out - 0.5, in whole numbers.)
+// edges clamped; weight is that of hi. (i+0.5)*in/out - 0.5, in whole numbers;
+// sides are below 2^15.
 struct Sample {
   int lo, hi;
   float weight;
 };
 
 __device__ __forceinline__ Sample sample_at(int i, int in, int out) {
-  ll num = (2ll * i + 1) * in - out;
-  if (num < 0) num = 0;
-  int lo = min((int)(num / (2ll * out)), in - 1);
-  return {lo, min(lo + 1, in - 1), (float)(num - 2ll * out * lo) / (float)(2ll * out)};
+  unsigned centre = (2u * i + 1) * in, whole = 2u * out, num = centre < (unsigned)out ? 0 : centre - out;
+  int lo = min((int)(num / whole), in - 1);
+  return {lo, min(lo + 1, in - 1), (float)(num - whole * lo) / (float)whole};
 }
 
 // h x w to oh x ow.
-extern "C" __global__ void resize(const float *x, float *y, ll rows, int c, int h, int w, int oh, int ow) {
-  int ch = CHANNEL(1);
+template <int V> __device__ void resize_map(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+  int ch = CHANNEL(V);
   if (ch >= c) return;
+  float a[V], b[V], d[V], e[V];
   ROWS(p, rows) {
-    int j = (int)(p % ow), i = (int)(p / ow % oh);
-    const float *from = x + p / ow / oh * h * w * c + ch;
-    Sample v = sample_at(i, h, oh), u = sample_at(j, w, ow);
-    const float *up = from + (ll)v.lo * w * c, *down = from + (ll)v.hi * w * c;
-    float a = (1.0f - u.weight) * up[(ll)u.lo * c] + u.weight * up[(ll)u.hi * c];
-    float b = (1.0f - u.weight) * down[(ll)u.lo * c] + u.weight * down[(ll)u.hi * c];
-    y[p * c + ch] = (1.0f - v.weight) * a + v.weight * b;
+    Pixel at = pixel_of(p, oh, ow);
+    Sample v = sample_at(at.i, h, oh), u = sample_at(at.j, w, ow);
+    const float *up = x + ((ll)at.picture * h + v.lo) * w * c + ch, *down = x + ((ll)at.picture * h + v.hi) * w * c + ch;
+    load<V>(up + (ll)u.lo * c, a);
+    load<V>(up + (ll)u.hi * c, b);
+    load<V>(down + (ll)u.lo * c, d);
+    load<V>(down + (ll)u.hi * c, e);
+    for (int k = 0; k < V; k++) {
+      float above = (1.0f - u.weight) * a[k] + u.weight * b[k], below = (1.0f - u.weight) * d[k] + u.weight * e[k];
+      a[k] = (1.0f - v.weight) * above + v.weight * below;
+    }
+    store<V>(y + (ll)p * c + ch, a);
   }
+}
+
+extern "C" __global__ void resize(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+  resize_map<1>(x, y, rows, c, h, w, oh, ow);
+}
+extern "C" __global__ void resize4(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+  resize_map<4>(x, y, rows, c, h, w, oh, ow);
 }
 
 // The outputs [first, last] of a side that may read input a: those whose centres
 // lie within a pixel of it, and one more at both ends.
-__device__ __forceinline__ int first_reader(int a, int in, int out) {
-  return max((int)(((2ll * a - 1) * out - in) / (2ll * in)) - 1, 0);
-}
+__device__ __forceinline__ int first_reader(int a, int in, int out) { return max(((2 * a - 1) * out - in) / (2 * in) - 1, 0); }
 __device__ __forceinline__ int last_reader(int a, int in, int out) {
-  return min((int)(((2ll * a + 3) * out - in) / (2ll * in)) + 1, out - 1);
+  return min((int)(((2u * a + 3) * out) / (2u * in)) + 1, out - 1);
 }
 
 // What input a weighs in a sample.
@@ -61,25 +94,34 @@ __device__ __forceinline__ float weight_in(Sample s, int a) {
 }
 
 // The transpose of resize: dx is h x w, dy oh x ow.
-extern "C" __global__ void resize_grad(const float *dy, float *dx, ll rows, int c, int h, int w, int oh, int ow) {
-  int ch = CHANNEL(1);
+template <int V> __device__ void resize_grad_map(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+  int ch = CHANNEL(V);
   if (ch >= c) return;
+  float sum[V], g[V];
   ROWS(p, rows) {
-    int b = (int)(p % w), a = (int)(p / w % h);
-    const float *from = dy + p / w / h * oh * ow * c + ch;
-    int i1 = last_reader(a, h, oh), j0 = first_reader(b, w, ow), j1 = last_reader(b, w, ow);
-    float sum = 0.0f;
-    for (int i = first_reader(a, h, oh); i <= i1; i++) {
-      float f = weight_in(sample_at(i, h, oh), a), row = 0.0f;
+    Pixel at = pixel_of(p, h, w);
+    const float *from = dy + (ll)at.picture * oh * ow * c + ch;
+    int i1 = last_reader(at.i, h, oh), j0 = first_reader(at.j, w, ow), j1 = last_reader(at.j, w, ow);
+    for (int k = 0; k < V; k++) sum[k] = 0.0f;
+    for (int i = first_reader(at.i, h, oh); i <= i1; i++) {
+      float f = weight_in(sample_at(i, h, oh), at.i);
       if (f == 0.0f) continue;
       for (int j = j0; j <= j1; j++) {
-        float g = weight_in(sample_at(j, w, ow), b);
-        if (g != 0.0f) row += g * from[((ll)i * ow + j) * c];
+        float by = f * weight_in(sample_at(j, w, ow), at.j);
+        if (by == 0.0f) continue;
+        load<V>(from + ((ll)i * ow + j) * c, g);
+        for (int k = 0; k < V; k++) sum[k] += by * g[k];
       }
-      sum += f * row;
     }
-    dx[p * c + ch] = sum;
+    store<V>(dx + (ll)p * c + ch, sum);
   }
+}
+
+extern "C" __global__ void resize_grad(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+  resize_grad_map<1>(dy, dx, rows, c, h, w, oh, ow);
+}
+extern "C" __global__ void resize_grad4(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+  resize_grad_map<4>(dy, dx, rows, c, h, w, oh, ow);
 }
 
 // Mean over the pixels of a picture: grid of pictures x blocks of channels,
@@ -94,9 +136,16 @@ extern "C" __global__ void mean(const float *x, float *y, int c, int pixels) {
   if (threadIdx.y == 0 && ch < c) y[(ll)blockIdx.x * c + ch] = (float)(sum / pixels);
 }
 
-extern "C" __global__ void mean_grad(const float *dy, float *dx, ll rows, int c, int pixels) {
-  int ch = CHANNEL(1);
+template <int V> __device__ void mean_grad_map(const float *dy, float *dx, int rows, int c, int pixels) {
+  int ch = CHANNEL(V);
   if (ch >= c) return;
-  float f = 1.0f / (float)pixels;
-  ROWS(p, rows) dx[p * c + ch] = dy[p / pixels * c + ch] * f;
+  float f = 1.0f / (float)pixels, g[V];
+  ROWS(p, rows) {
+    load<V>(dy + (ll)(p / (unsigned)pixels) * c + ch, g);
+    for (int k = 0; k < V; k++) g[k] *= f;
+    store<V>(dx + (ll)p * c + ch, g);
+  }
 }
+
+extern "C" __global__ void mean_grad(const float *dy, float *dx, int rows, int c, int pixels) { mean_grad_map<1>(dy, dx, rows, c, pixels); }
+extern "C" __global__ void mean_grad4(const float *dy, float *dx, int rows, int c, int pixels) { mean_grad_map<4>(dy, dx, rows, c, pixels); }

@@ -4,7 +4,7 @@
 // by memory: the map is read twice and written once.
 //
 // A set is what shares statistics: the cg channels of a group of one picture of
-// pixels rows. Batch normalisation is the same with one picture that has all rows,
+// pixels rows. Batch normalisation is the same with one picture that has aint rows,
 // and cg = 1. So sets = pictures*(c/cg), and the set of a picture and channel is
 // picture*(c/cg) + channel/cg. A picture is cut into per segments.
 //
@@ -135,28 +135,29 @@ __device__ __forceinline__ void factors(Factors<V> &f, const float *mean, const 
 // y = act((x-mean)*invstd*scale + shift (+ residual))
 template <int V>
 __device__ void norm_map(const float *x, const float *residual, const float *mean, const float *invstd, const float *scale,
-                         const float *shift, float *y, ll rows, int c, int cg, ll pixels, int relu) {
+                         const float *shift, float *y, int rows, int c, int cg, ll pixels, int relu) {
   int ch = CHANNEL(V), have = -1;
   if (ch >= c) return;
   Factors<V> f;
   float v[V], r[V];
   ROWS(p, rows) {
-    int picture = pixels == rows ? 0 : (int)(p / pixels);
+    int picture = pixels == rows ? 0 : p / (unsigned)pixels;
+    ll at = (ll)p * c + ch;
     if (picture != have) factors(f, mean, invstd, scale, shift, have = picture, ch, c, cg);
-    load<V>(x + p * c + ch, v);
+    load<V>(x + at, v);
     for (int k = 0; k < V; k++) v[k] = normed(v[k], f.mean[k], f.gain[k], f.shift[k]);
     if (residual) {
-      load<V>(residual + p * c + ch, r);
+      load<V>(residual + at, r);
       for (int k = 0; k < V; k++) v[k] += r[k];
     }
     if (relu)
       for (int k = 0; k < V; k++) v[k] = rectified(v[k]);
-    store<V>(y + p * c + ch, v);
+    store<V>(y + at, v);
   }
 }
 
 #define NORM_MAP_PARAMETERS                                                                                                          \
-  const float *x, const float *residual, const float *mean, const float *invstd, const float *scale, const float *shift, float *y, ll rows, \
+  const float *x, const float *residual, const float *mean, const float *invstd, const float *scale, const float *shift, float *y, int rows, \
       int c, int cg, ll pixels, int relu
 extern "C" __global__ void norm_apply(NORM_MAP_PARAMETERS) {
   norm_map<1>(x, residual, mean, invstd, scale, shift, y, rows, c, cg, pixels, relu);
@@ -271,13 +272,14 @@ extern "C" __global__ void norm_grad_weights(const double *partial, const float 
 
 // dx, and g to dresidual where that is there; either may lie on dy.
 template <int V>
-__device__ void grad_map(Masked m, const float *centre, const float *slope, float *dx, float *dresidual, ll rows, int c, int cg, ll pixels) {
+__device__ void grad_map(Masked m, const float *centre, const float *slope, float *dx, float *dresidual, int rows, int c, int cg, ll pixels) {
   int ch = CHANNEL(V), have = -1;
   if (ch >= c) return;
   Factors<V> f;
   float g[V], x[V], mid[V], tilt[V];
   ROWS(p, rows) {
-    int picture = pixels == rows ? 0 : (int)(p / pixels);
+    int picture = pixels == rows ? 0 : p / (unsigned)pixels;
+    ll at = (ll)p * c + ch;
     if (picture != have) {
       have = picture;
       factors(f, m.mean, m.invstd, m.scale, m.shift ? m.shift : m.scale, picture, ch, c, cg);
@@ -287,18 +289,18 @@ __device__ void grad_map(Masked m, const float *centre, const float *slope, floa
         tilt[k] = slope[set];
       }
     }
-    masked(m, f, p * c + ch, g, x);
-    if (dresidual) store<V>(dresidual + p * c + ch, g);
+    masked(m, f, at, g, x);
+    if (dresidual) store<V>(dresidual + at, g);
     for (int k = 0; k < V; k++) g[k] = f.gain[k] * g[k] - mid[k] - (x[k] - f.mean[k]) * tilt[k];
-    store<V>(dx + p * c + ch, g);
+    store<V>(dx + at, g);
   }
 }
 
-extern "C" __global__ void norm_grad_apply(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, ll rows,
+extern "C" __global__ void norm_grad_apply(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, int rows,
                                            int c, int cg, ll pixels) {
   grad_map<1>(MASKED, centre, slope, dx, dresidual, rows, c, cg, pixels);
 }
-extern "C" __global__ void norm_grad_apply4(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, ll rows,
+extern "C" __global__ void norm_grad_apply4(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, int rows,
                                             int c, int cg, ll pixels) {
   grad_map<4>(MASKED, centre, slope, dx, dresidual, rows, c, cg, pixels);
 }

@@ -1,87 +1,181 @@
-// Pools: a thread has a channel of an output row and loops over its window, or
-// over the windows that see its pixel. Bound by memory; the reads that windows
-// share are the cache's.
+// Pools: a thread has a channel, or four, of an output row and loops over its
+// window, or over the windows that see its pixel. Bound by memory; the reads that
+// windows share are the cache's.
 
-// A pool of n maps of h x w into oh x ow.
-#define POOL_PARAMETERS ll rows, int c, int h, int w, int oh, int ow, int kh, int kw, int stride, int pad
+// A pool of maps of h x w into oh x ow.
+struct Pool {
+  int rows, c, h, w, oh, ow, kh, kw, stride, pad;
+};
+
+#define POOL_PARAMETERS int rows, int c, int h, int w, int oh, int ow, int kh, int kw, int stride, int pad
+#define POOL \
+  { rows, c, h, w, oh, ow, kh, kw, stride, pad }
+
+// The places [row0, row1) x [col0, col1) that a window sees of the map.
+struct Window {
+  int row0, row1, col0, col1;
+};
+
+__device__ __forceinline__ Window window_of(const Pool &s, int i, int j) {
+  int row = i * s.stride - s.pad, col = j * s.stride - s.pad;
+  return {max(row, 0), min(row + s.kh, s.h), max(col, 0), min(col + s.kw, s.w)};
+}
 
 // The maximum and its place row*w+col in the input map: the first of equals, but
 // a NaN wins, so that it is noticed. A row is an output pixel.
-extern "C" __global__ void pool_max(const float *x, float *y, int *index, POOL_PARAMETERS) {
-  int ch = CHANNEL(1);
-  if (ch >= c) return;
-  ROWS(p, rows) {
-    int j = (int)(p % ow), i = (int)(p / ow % oh);
-    const float *from = x + p / ow / oh * h * w * c + ch;
-    int row0 = max(i * stride - pad, 0), row1 = min(i * stride - pad + kh, h);
-    int col0 = max(j * stride - pad, 0), col1 = min(j * stride - pad + kw, w);
-    int at = row0 * w + col0;
-    float best = from[(ll)at * c];
-    for (int row = row0; row < row1; row++) {
-      for (int col = col0; col < col1; col++) {
-        float v = from[((ll)row * w + col) * c];
-        if (v > best || v != v) best = v, at = row * w + col;
+template <int V> __device__ void pool_max_map(const float *x, float *y, int *index, Pool s) {
+  int ch = CHANNEL(V), place[V];
+  if (ch >= s.c) return;
+  float best[V], v[V];
+  ROWS(p, s.rows) {
+    Pixel at = pixel_of(p, s.oh, s.ow);
+    Window to = window_of(s, at.i, at.j);
+    const float *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
+    int first = to.row0 * s.w + to.col0;
+    load<V>(from + (ll)first * s.c, best);
+    for (int k = 0; k < V; k++) place[k] = first;
+    for (int row = to.row0; row < to.row1; row++) {
+      for (int col = to.col0; col < to.col1; col++) {
+        int q = row * s.w + col;
+        load<V>(from + (ll)q * s.c, v);
+        for (int k = 0; k < V; k++)
+          if (v[k] > best[k] || v[k] != v[k]) best[k] = v[k], place[k] = q;
       }
     }
-    y[p * c + ch] = best;
-    index[p * c + ch] = at;
+    store<V>(y + (ll)p * s.c + ch, best);
+    store_ints<V>(index + (ll)p * s.c + ch, place);
   }
 }
 
-// Each dy is added to its winner, in the order of windows: a thread has a picture
-// and a channel, so that no two add to the same place. An index may name any pixel
-// of the map; dx is zero before. A row is a picture.
-extern "C" __global__ void pool_max_grad(const float *dy, const int *index, float *dx, ll rows, int c, int pixels, int size) {
+extern "C" __global__ void pool_max(const float *x, float *y, int *index, POOL_PARAMETERS) { pool_max_map<1>(x, y, index, POOL); }
+extern "C" __global__ void pool_max4(const float *x, float *y, int *index, POOL_PARAMETERS) { pool_max_map<4>(x, y, index, POOL); }
+
+// The mean, padding counted as zeros. A row is an output pixel.
+template <int V> __device__ void pool_mean_map(const float *x, float *y, Pool s) {
+  int ch = CHANNEL(V);
+  if (ch >= s.c) return;
+  float f = 1.0f / (float)(s.kh * s.kw), sum[V], v[V];
+  ROWS(p, s.rows) {
+    Pixel at = pixel_of(p, s.oh, s.ow);
+    Window to = window_of(s, at.i, at.j);
+    const float *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
+    for (int k = 0; k < V; k++) sum[k] = 0.0f;
+    for (int row = to.row0; row < to.row1; row++) {
+      for (int col = to.col0; col < to.col1; col++) {
+        load<V>(from + ((ll)row * s.w + col) * s.c, v);
+        for (int k = 0; k < V; k++) sum[k] += v[k];
+      }
+    }
+    for (int k = 0; k < V; k++) sum[k] *= f;
+    store<V>(y + (ll)p * s.c + ch, sum);
+  }
+}
+
+extern "C" __global__ void pool_mean(const float *x, float *y, POOL_PARAMETERS) { pool_mean_map<1>(x, y, POOL); }
+extern "C" __global__ void pool_mean4(const float *x, float *y, POOL_PARAMETERS) { pool_mean_map<4>(x, y, POOL); }
+
+// The windows that see pixel i, j: [row0, row1) x [col0, col1) of the output.
+__device__ __forceinline__ int first_window(int i, int k, int stride, int pad) {
+  int past = i + pad - k;  // the last start of a window that ends before i
+  return past < 0 ? 0 : past / stride + 1;
+}
+__device__ __forceinline__ Window windows_at(const Pool &s, int i, int j) {
+  return {first_window(i, s.kh, s.stride, s.pad), min((i + s.pad) / s.stride + 1, s.oh), first_window(j, s.kw, s.stride, s.pad),
+          min((j + s.pad) / s.stride + 1, s.ow)};
+}
+
+// Each dy spread evenly over its window, gathered. A row is an input pixel.
+template <int V> __device__ void pool_mean_grad_map(const float *dy, float *dx, Pool s) {
+  int ch = CHANNEL(V);
+  if (ch >= s.c) return;
+  float f = 1.0f / (float)(s.kh * s.kw), sum[V], v[V];
+  ROWS(p, s.rows) {
+    Pixel at = pixel_of(p, s.h, s.w);
+    Window by = windows_at(s, at.i, at.j);
+    const float *from = dy + (ll)at.picture * s.oh * s.ow * s.c + ch;
+    for (int k = 0; k < V; k++) sum[k] = 0.0f;
+    for (int i = by.row0; i < by.row1; i++) {
+      for (int j = by.col0; j < by.col1; j++) {
+        load<V>(from + ((ll)i * s.ow + j) * s.c, v);
+        for (int k = 0; k < V; k++) sum[k] += v[k];
+      }
+    }
+    for (int k = 0; k < V; k++) sum[k] *= f;
+    store<V>(dx + (ll)p * s.c + ch, sum);
+  }
+}
+
+extern "C" __global__ void pool_mean_grad(const float *dy, float *dx, POOL_PARAMETERS) { pool_mean_grad_map<1>(dy, dx, POOL); }
+extern "C" __global__ void pool_mean_grad4(const float *dy, float *dx, POOL_PARAMETERS) { pool_mean_grad_map<4>(dy, dx, POOL); }
+
+// Each dy to its window's winner, gathered from the windows that see a pixel, in
+// their order. A row is an input pixel. An index may name any pixel of the map:
+// those outside of their window are left to the two kernels below.
+template <int V> __device__ void pool_max_grad_map(const float *dy, const int *index, float *dx, Pool s) {
+  int ch = CHANNEL(V), place[V];
+  if (ch >= s.c) return;
+  float sum[V], v[V];
+  ROWS(p, s.rows) {
+    Pixel at = pixel_of(p, s.h, s.w);
+    Window by = windows_at(s, at.i, at.j);
+    ll from = (ll)at.picture * s.oh * s.ow * s.c + ch;
+    int own = at.i * s.w + at.j;
+    for (int k = 0; k < V; k++) sum[k] = 0.0f;
+    for (int i = by.row0; i < by.row1; i++) {
+      for (int j = by.col0; j < by.col1; j++) {
+        load_ints<V>(index + from + ((ll)i * s.ow + j) * s.c, place);
+        load<V>(dy + from + ((ll)i * s.ow + j) * s.c, v);
+        for (int k = 0; k < V; k++)
+          if (place[k] == own) sum[k] += v[k];
+      }
+    }
+    store<V>(dx + (ll)p * s.c + ch, sum);
+  }
+}
+
+extern "C" __global__ void pool_max_grad(const float *dy, const int *index, float *dx, POOL_PARAMETERS) {
+  pool_max_grad_map<1>(dy, index, dx, POOL);
+}
+extern "C" __global__ void pool_max_grad4(const float *dy, const int *index, float *dx, POOL_PARAMETERS) {
+  pool_max_grad_map<4>(dy, index, dx, POOL);
+}
+
+// Whether a place lies in the map, but outside of window i, j.
+__device__ __forceinline__ bool strays(const Pool &s, Window to, int place) {
+  int row = place / s.w, col = place % s.w;
+  return place >= 0 && row < s.h && (row < to.row0 || row >= to.row1 || col < to.col0 || col >= to.col1);
+}
+
+// Sets the flag of each picture and channel that has an index outside of its
+// window; all who set one write the same. A row is an output pixel.
+template <int V> __device__ void pool_max_strays_map(const int *index, int *flags, Pool s) {
+  int ch = CHANNEL(V), place[V];
+  if (ch >= s.c) return;
+  ROWS(p, s.rows) {
+    Pixel at = pixel_of(p, s.oh, s.ow);
+    Window to = window_of(s, at.i, at.j);
+    load_ints<V>(index + (ll)p * s.c + ch, place);
+    for (int k = 0; k < V; k++)
+      if (strays(s, to, place[k])) flags[(ll)at.picture * s.c + ch + k] = 1;
+  }
+}
+
+extern "C" __global__ void pool_max_strays(const int *index, int *flags, POOL_PARAMETERS) { pool_max_strays_map<1>(index, flags, POOL); }
+extern "C" __global__ void pool_max_strays4(const int *index, int *flags, POOL_PARAMETERS) { pool_max_strays_map<4>(index, flags, POOL); }
+
+// Adds the dy of windows whose index lies outside of them, in their order, where
+// the flag says that there are some. A row is a picture.
+extern "C" __global__ void pool_max_add_strays(const float *dy, const int *index, const int *flags, float *dx, POOL_PARAMETERS) {
+  Pool s = POOL;
   int ch = CHANNEL(1);
   if (ch >= c) return;
   ROWS(img, rows) {
-    const float *g = dy + img * pixels * c + ch;
-    const int *to = index + img * pixels * c + ch;
-    float *sum = dx + img * size * c + ch;
-#pragma unroll 4
-    for (int p = 0; p < pixels; p++) {
-      int at = to[(ll)p * c];
-      if (at >= 0 && at < size) sum[(ll)at * c] += g[(ll)p * c];
+    if (!flags[(ll)img * c + ch]) continue;
+    for (int i = 0; i < oh; i++) {
+      for (int j = 0; j < ow; j++) {
+        ll at = (((ll)img * oh + i) * ow + j) * c + ch;
+        if (strays(s, window_of(s, i, j), index[at])) dx[((ll)img * h * w + index[at]) * c + ch] += dy[at];
+      }
     }
-  }
-}
-
-// The mean, padding counted as zeros. A row is an output pixel.
-extern "C" __global__ void pool_mean(const float *x, float *y, POOL_PARAMETERS) {
-  int ch = CHANNEL(1);
-  if (ch >= c) return;
-  float f = 1.0f / (float)(kh * kw);
-  ROWS(p, rows) {
-    int j = (int)(p % ow), i = (int)(p / ow % oh);
-    const float *from = x + p / ow / oh * h * w * c + ch;
-    int row0 = max(i * stride - pad, 0), row1 = min(i * stride - pad + kh, h);
-    int col0 = max(j * stride - pad, 0), col1 = min(j * stride - pad + kw, w);
-    float sum = 0.0f;
-    for (int row = row0; row < row1; row++)
-      for (int col = col0; col < col1; col++) sum += from[((ll)row * w + col) * c];
-    y[p * c + ch] = sum * f;
-  }
-}
-
-// The windows [first, last] of a side that see pixel a.
-__device__ __forceinline__ int first_window(int a, int k, int stride, int pad) {
-  int past = a + pad - k;  // the last place before such a window's start
-  return past < 0 ? 0 : past / stride + 1;
-}
-__device__ __forceinline__ int last_window(int a, int stride, int pad, int out) { return min((a + pad) / stride, out - 1); }
-
-// Each dy spread evenly over its window, gathered. A row is an input pixel.
-extern "C" __global__ void pool_mean_grad(const float *dy, float *dx, POOL_PARAMETERS) {
-  int ch = CHANNEL(1);
-  if (ch >= c) return;
-  float f = 1.0f / (float)(kh * kw);
-  ROWS(p, rows) {
-    int b = (int)(p % w), a = (int)(p / w % h);
-    const float *from = dy + p / w / h * oh * ow * c + ch;
-    int i1 = last_window(a, stride, pad, oh), j0 = first_window(b, kw, stride, pad), j1 = last_window(b, stride, pad, ow);
-    float sum = 0.0f;
-    for (int i = first_window(a, kh, stride, pad); i <= i1; i++)
-      for (int j = j0; j <= j1; j++) sum += from[((ll)i * ow + j) * c];
-    dx[p * c + ch] = sum * f;
   }
 }
