@@ -25,6 +25,9 @@ import (
 // and where the header is there and larger than 1 MiB, 16 times what it has more.
 func slack(raw []byte) uint64 {
 	bound := uint64(16 << 20)
+	if raced {
+		bound *= 2
+	}
 	if len(raw) > 8 {
 		if n := binary.LittleEndian.Uint64(raw); n > 1<<20 && n <= uint64(len(raw)) {
 			bound += 16 * (n - 1<<20)
