@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/locorun/locorun/compiler/op"
@@ -23,9 +22,14 @@ type images map[string][]byte
 func (m images) Get(key string) ([]byte, bool) { image, ok := m[key]; return image, ok }
 func (m images) Put(key string, image []byte)  { m[key] = image }
 
-// emulatedBackend gives a function that opens backends on a device of its own.
-func emulatedBackend(t *testing.T, kept images, open func(testing.TB) (driver.Device, driver.Compiler)) func() device.Backend {
-	return func() device.Backend {
+// opener opens backends whose kernels run on the host, for a test.
+type opener func(t *testing.T) device.Backend
+
+// emulatedBackend gives what opens backends on a device of their own. What is
+// compiled is kept, as it takes seconds.
+func emulatedBackend(kept images, open func(testing.TB) (driver.Device, driver.Compiler)) opener {
+	return func(t *testing.T) device.Backend {
+		t.Helper()
 		d, c := open(t)
 		b, err := New(Options{Device: d, Compiler: c, Cache: kept})
 		if err != nil {
@@ -35,31 +39,46 @@ func emulatedBackend(t *testing.T, kept images, open func(testing.TB) (driver.De
 	}
 }
 
-// TestConformance holds the kernels to the op table.
-func TestConformance(t *testing.T) {
-	conformance.Run(t, emulatedBackend(t, images{}, emulate.Open), conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
-}
-
-// TestOrderOfThreadsDoesNotShow: results are the same bytes whether threads and
-// blocks run forwards or backwards.
-func TestOrderOfThreadsDoesNotShow(t *testing.T) {
+// TestEmulated is all tests of kernels.
+func TestEmulated(t *testing.T) {
 	kept := images{}
-	conformance.Same(t, emulatedBackend(t, kept, emulate.Open), emulatedBackend(t, kept, emulate.OpenBackwards))
+	forwards, backwards := emulatedBackend(kept, emulate.Open), emulatedBackend(kept, emulate.OpenBackwards)
+	t.Run("Conformance", func(t *testing.T) {
+		conformance.Run(t, func() device.Backend { return forwards(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
+	})
+	// Results are the same bytes whether threads and blocks run forwards or
+	// backwards.
+	t.Run("OrderOfThreadsDoesNotShow", func(t *testing.T) {
+		conformance.Same(t, func() device.Backend { return forwards(t) }, func() device.Backend { return backwards(t) })
+	})
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, opener)
+	}{
+		{"WideMaps", testWideMaps},
+		{"NaNsStay", testNaNsStay},
+		{"Refusals", testRefusals},
+		{"UpdateRefusals", testUpdateRefusals},
+		{"ConvNormGradRefusals", testConvNormGradRefusals},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, forwards) })
+	}
 }
 
 // TestOpsLacking names the ops that have no kernel yet, and what a Call of one
 // says.
 func TestOpsLacking(t *testing.T) {
-	var lacking []string
+	lacking := []op.Code{op.Invalid}
 	for _, c := range op.Codes() {
-		if table[c] != nil {
-			continue
+		if table[c] == nil {
+			lacking = append(lacking, c)
 		}
-		lacking = append(lacking, c.String())
+	}
+	for _, c := range lacking {
 		err := new(Backend).Run(&device.Call{Code: c})
 		if want := "cuda: no kernel for " + c.String(); err == nil || err.Error() != want {
 			t.Errorf("%v: got %v, not %s", c, err, want)
 		}
 	}
-	t.Logf("%d of %d ops lack a kernel: %s", len(lacking), len(op.Codes()), strings.Join(lacking, ", "))
+	t.Logf("%d of %d ops lack a kernel: %v", len(lacking)-1, len(op.Codes()), lacking[1:])
 }

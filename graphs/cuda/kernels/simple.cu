@@ -1,7 +1,7 @@
 // Element by element.
 
 extern "C" __global__ void relu(const float *x, float *y, ll n) {
-  EACH(i, n) y[i] = fmaxf(x[i], 0.0f);
+  EACH(i, n) y[i] = rectified(x[i]);
 }
 
 extern "C" __global__ void relu_grad(const float *dy, const float *y, float *dx, ll n) {
