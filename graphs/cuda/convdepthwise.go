@@ -3,8 +3,8 @@ package cuda
 import "github.com/locorun/locorun/graphs/cuda/driver"
 
 const (
-	lanes    = 32 // channels of a block that adds pixels
-	tapsOnce = 9  // CONV_TAPS of conv_depthwise.cu
+	sumChannels = 32 // channels of a block that adds pixels
+	tapsOnce    = 9  // CONV_TAPS of conv_depthwise.cu
 )
 
 // turned is depthwise weights with the channels beside each other.
@@ -62,7 +62,7 @@ func (r *run) convWeightDepthwise(g geometry, x, dy, dw driver.Pointer) error {
 	if err != nil {
 		return err
 	}
-	blocks := parts(g.c, lanes) * parts(g.taps(), tapsOnce)
+	blocks := parts(g.c, sumChannels) * parts(g.taps(), tapsOnce)
 	s := cut(g.pixels(), blocks, 64)
 	partials, err := r.scratch(slotPartials, 4*s.count*g.weights())
 	if err != nil {
@@ -78,7 +78,7 @@ func (r *run) convWeightDepthwise(g geometry, x, dy, dw driver.Pointer) error {
 
 // biasGradient adds the sums of dy over all pixels to dbias.
 func (r *run) biasGradient(g geometry, dy, dbias driver.Pointer) error {
-	blocks := parts(g.k, lanes)
+	blocks := parts(g.k, sumChannels)
 	s := cut(g.pixels(), blocks, 128)
 	partials, err := r.scratch(slotPartials, 4*s.count*g.k)
 	if err != nil {

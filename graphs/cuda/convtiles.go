@@ -40,11 +40,14 @@ func tileFor(rows, cols, products int) tile {
 
 func (r *run) convTiles(g geometry, x, w, bias, y driver.Pointer) error {
 	g = g.flat()
+	return r.convBy(tileFor(g.pixels(), g.kg, g.groups), g, x, w, bias, y)
+}
+
+func (r *run) convBy(t tile, g geometry, x, w, bias, y driver.Pointer) error {
 	read, err := r.readWords(g)
 	if err != nil {
 		return err
 	}
-	t := tileFor(g.pixels(), g.kg, g.groups)
 	args := []uint64{uint64(x), uint64(w), uint64(bias), uint64(y)}
 	args = append(args, read...)
 	args = append(args, bits(quads(g.cg, x), quads(g.patch(), w), quads(g.kg, y)))
@@ -55,9 +58,17 @@ func (r *run) convTiles(g geometry, x, w, bias, y driver.Pointer) error {
 // stride, each a product of its own.
 func (r *run) convInputTiles(g geometry, dy, w, dx, more driver.Pointer) error {
 	g = g.flat()
-	phases := min(g.stride, g.h) * min(g.stride, g.w)
-	pixels := g.n * parts(g.h, g.stride) * parts(g.w, g.stride)
-	t := tileFor(pixels, g.cg, phases*g.groups)
+	phases, pixels := g.phases()
+	return r.convInputBy(tileFor(pixels, g.cg, phases*g.groups), g, dy, w, dx, more)
+}
+
+// phases is how many there are, and the pixels of the largest.
+func (g geometry) phases() (count, pixels int) {
+	return min(g.stride, g.h) * min(g.stride, g.w), g.n * parts(g.h, g.stride) * parts(g.w, g.stride)
+}
+
+func (r *run) convInputBy(t tile, g geometry, dy, w, dx, more driver.Pointer) error {
+	phases, pixels := g.phases()
 	args := []uint64{
 		uint64(dy), uint64(w), uint64(more), uint64(dx),
 		bits(quads(g.kg, dy), quads(g.cg, w), quads(g.cg, dx, more)),
@@ -95,11 +106,14 @@ const leastSegment = 256
 
 func (r *run) convWeightTiles(g geometry, x, dy, dw driver.Pointer) error {
 	g = g.flat()
+	return r.convWeightBy(g.weightTile(), g, x, dy, dw)
+}
+
+func (r *run) convWeightBy(t tile, g geometry, x, dy, dw driver.Pointer) error {
 	read, err := r.readWords(g)
 	if err != nil {
 		return err
 	}
-	t := g.weightTile()
 	blocks := t.blocks(g.kg, g.patch()) * g.groups
 	s := cut(g.pixels(), blocks, leastSegment)
 	to := dw

@@ -72,7 +72,7 @@ CONV_INLINE ConvMap conv_map(const float *x, int h, int w, int c, int first, con
 }
 
 CONV_INLINE float conv_seen(float x, float centre, float gain, float shift, int relu) {
-  float y = (x - centre) * gain + shift;
+  float y = normed(x, centre, gain, shift);
   return relu && y < 0.0f ? 0.0f : y;
 }
 
@@ -355,7 +355,7 @@ CONV_INLINE ConvPhase conv_phase(int first, int size, int window, int stride, in
 template <int B> struct ConvTaps {
   static const int Q = CONV_QUADS(B);
   const float *w;
-  int kg, kh, kw, width, stride, cols, vec; // width: taps of a row of the phase
+  int kg, kw, width, stride, cols, vec; // width: taps of a row of the phase
   int tap0, tap1, high;                     // its first tap, and its rows of taps
   ll line;                                  // elements of an output channel's weights
   int step;                                 // elements of a tap's
@@ -363,7 +363,7 @@ template <int B> struct ConvTaps {
   float4 v[Q];
 
   __device__ __forceinline__ ConvTaps(const float *from, const ConvShape &s, const ConvPhase &i, const ConvPhase &j, int most, int quads)
-      : w(from + conv_column<B>()), kg(s.kg), kh(s.kh), kw(s.kw), width(max(j.taps, 1)), stride(s.stride), cols(most - conv_column<B>()),
+      : w(from + conv_column<B>()), kg(s.kg), kw(s.kw), width(max(j.taps, 1)), stride(s.stride), cols(most - conv_column<B>()),
         vec(quads), tap0(i.tap), tap1(j.tap), high(i.taps), line((ll)s.kh * s.kw * s.cg), step(s.cg) {
 #pragma unroll
     for (int q = 0; q < Q; q++) at[q] = conv_tap(conv_line<B>(q), width, kg);
@@ -448,7 +448,7 @@ CONV_INLINE void conv_forward(const float *w, const float *bias, float *y, ConvM
   ConvPatches<BM> a;
   a.start(m, s.kh, s.kw, s.cg, 1, vec & 1);
 #pragma unroll
-  for (int q = 0; q < a.Q; q++) {
+  for (int q = 0; q < ConvPatches<BM>::Q; q++) {
     ll p = t.row + a.row(q);
     a.place(q, p < pixels, (int)(p / ((ll)s.oh * s.ow)), (int)(p / s.ow % s.oh) * s.stride - s.pad, (int)(p % s.ow) * s.stride - s.pad);
   }
@@ -484,7 +484,7 @@ CONV_INLINE void conv_back(const float *dy, const float *w, const float *more, f
   ConvPatches<BM> a;
   a.start(conv_map(dy, s.oh, s.ow, s.k, group * s.kg, 0, 0, 0, 0, 0), pi.taps, pj.taps, s.kg, -1, vec & 1);
 #pragma unroll
-  for (int q = 0; q < a.Q; q++) {
+  for (int q = 0; q < ConvPatches<BM>::Q; q++) {
     ll p = t.row + a.row(q);
     a.place(q, p < pixels, (int)(p / ((ll)pi.pixels * pj.pixels)), (int)(p / pj.pixels % pi.pixels) + pi.top, (int)(p % pj.pixels) + pj.top);
   }
@@ -542,9 +542,12 @@ CONV_INLINE void conv_weights(const float *dy, float *to, ConvMap m, const ConvS
 
 // The kernels, one a tile's shape.
 
-extern "C" __global__ void conv_128x128(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain,
-                                        const float *shift, int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k,
-                                        int kh, int kw, int stride, int pad, int groups) {
+// Two blocks on a processor hide each other's waits; the gradients have too much
+// to remember for that.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
+    conv_128x128(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain, const float *shift,
+                 int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k, int kh, int kw, int stride, int pad,
+                 int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
   conv_forward<128, 128, 8, 8>(w, bias, y, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
                                conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
