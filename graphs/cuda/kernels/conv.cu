@@ -146,6 +146,29 @@ CONV_INLINE ConvTap conv_tap(int at, int width, int channels) {
   return t;
 }
 
+// to[i] += the sum of partial[segment][i], in the order of segments
+extern "C" __global__ void conv_join(float *to, const float *partial, int segments, ll n) {
+  EACH(i, n) {
+    float sum = 0.0f;
+    for (int s = 0; s < segments; s++) sum += partial[s * n + i];
+    to[i] += sum;
+  }
+}
+
+// The factors of a norm that a convolution reads through, n = pictures*c of
+// each: centre = mean, gain = invstd*scale, shift. Statistics lie per channel
+// or, where groups > 0, per picture and group.
+extern "C" __global__ void conv_factors(const float *scale, const float *shift, const float *mean, const float *invstd, float *to, int c,
+                                        int groups, ll n) {
+  EACH(i, n) {
+    int channel = (int)(i % c);
+    ll stat = groups > 0 ? i / c * groups + channel / (c / groups) : channel;
+    to[i] = mean[stat];
+    to[n + i] = invstd[stat] * scale[channel];
+    to[2 * n + i] = shift[channel];
+  }
+}
+
 // Operands. Each thread carries Q quads of a piece of B rows (or columns) by
 // CONV_DEPTH from memory to shared memory: load reads the next ones into
 // registers, store writes them to [CONV_DEPTH][B+4].
@@ -214,25 +237,20 @@ template <int B> struct ConvPatches {
 // Rows of a matrix, whose elements are the depth: conv's w.
 template <int B> struct ConvRows {
   static const int Q = CONV_QUADS(B);
-  const float *at[Q];
-  int left[Q], vec;
+  const float *at; // of the first quad
+  ll step;         // from a quad to the next
+  int most;        // of quads that have a row
+  int left, vec;
   float4 v[Q];
 
-  __device__ __forceinline__ ConvRows(const float *x, int rows, int depth, int quads) : vec(quads) {
-#pragma unroll
-    for (int q = 0; q < Q; q++) {
-      int row = threadIdx.x / 4 + q * (THREADS / 4), from = threadIdx.x % 4 * 4;
-      at[q] = x + (ll)row * depth + from;
-      left[q] = row < rows ? depth - from : 0;
-    }
-  }
+  __device__ __forceinline__ ConvRows(const float *x, int rows, int depth, int quads)
+      : at(x + (ll)(threadIdx.x / 4) * depth + threadIdx.x % 4 * 4), step((ll)depth * (THREADS / 4)),
+        most((rows - (int)threadIdx.x / 4 + THREADS / 4 - 1) / (THREADS / 4)), left(depth - threadIdx.x % 4 * 4), vec(quads) {}
   __device__ __forceinline__ void load() {
     if (CONV_IDLE(B)) return;
 #pragma unroll
-    for (int q = 0; q < Q; q++) {
-      v[q] = conv_some(at[q], left[q], vec);
-      at[q] += CONV_DEPTH, left[q] -= CONV_DEPTH;
-    }
+    for (int q = 0; q < Q; q++) v[q] = conv_some(at + q * step, q < most ? left : 0, vec);
+    at += CONV_DEPTH, left -= CONV_DEPTH;
   }
   __device__ __forceinline__ void store(float4 *to) const {
     if (CONV_IDLE(B)) return;
@@ -255,27 +273,22 @@ template <int B> CONV_INLINE void conv_store_along(float4 *to, const float4 *v) 
 // Columns of a matrix of width elements a line: conv_weight's dy.
 template <int B> struct ConvColumns {
   static const int Q = CONV_QUADS(B);
-  const float *at[Q];
-  ll lines[Q]; // that are left
-  ll step;
-  int cols, vec;
+  const float *at; // of the first quad
+  ll lines;        // that are left from there on
+  int width, cols, vec;
   float4 v[Q];
 
-  __device__ __forceinline__ ConvColumns(const float *x, ll depth, int width, int most, int quads)
-      : step((ll)width * CONV_DEPTH), cols(most - conv_column<B>()), vec(quads) {
-#pragma unroll
-    for (int q = 0; q < Q; q++) {
-      at[q] = x + (ll)conv_line<B>(q) * width + conv_column<B>();
-      lines[q] = depth - conv_line<B>(q);
-    }
-  }
+  __device__ __forceinline__ ConvColumns(const float *x, ll depth, int elements, int most, int quads)
+      : at(x + (ll)conv_line<B>(0) * elements + conv_column<B>()), lines(depth - conv_line<B>(0)), width(elements),
+        cols(most - conv_column<B>()), vec(quads) {}
   __device__ __forceinline__ void load() {
     if (CONV_IDLE(B)) return;
 #pragma unroll
     for (int q = 0; q < Q; q++) {
-      v[q] = conv_some(at[q], lines[q] > 0 ? cols : 0, vec);
-      at[q] += step, lines[q] -= CONV_DEPTH;
+      int on = q * (THREADS / (B / 4));
+      v[q] = conv_some(at + (ll)on * width, lines > on ? cols : 0, vec);
     }
+    at += (ll)CONV_DEPTH * width, lines -= CONV_DEPTH;
   }
   __device__ __forceinline__ void store(float4 *to) const { conv_store_along<B>(to, v); }
 };
@@ -289,11 +302,11 @@ template <int B> struct ConvPixels {
   ConvTap taps[4];
   bool there[4];
   int img[Q], i[Q], j[Q];
-  ll lines[Q];
+  ll lines; // that are left from the first quad's on
   float4 v[Q];
 
   __device__ __forceinline__ ConvPixels(const ConvMap &map, const ConvShape &s, ll first, ll end, int col, int quads)
-      : m(map), oh(s.oh), ow(s.ow), stride(s.stride), pad(s.pad), vec(quads) {
+      : m(map), oh(s.oh), ow(s.ow), stride(s.stride), pad(s.pad), vec(quads), lines(end - first - conv_line<B>(0)) {
 #pragma unroll
     for (int e = 0; e < 4; e++) {
       int at = col + conv_column<B>() + e;
@@ -303,20 +316,21 @@ template <int B> struct ConvPixels {
 #pragma unroll
     for (int q = 0; q < Q; q++) {
       ll p = first + conv_line<B>(q);
-      img[q] = (int)(p / ((ll)oh * ow)), i[q] = (int)(p / ow % oh), j[q] = (int)(p % ow), lines[q] = end - p;
+      img[q] = (int)(p / ((ll)oh * ow)), i[q] = (int)(p / ow % oh), j[q] = (int)(p % ow);
     }
   }
+  __device__ __forceinline__ bool inside(int q) const { return lines > q * (THREADS / (B / 4)); }
   __device__ __forceinline__ float single(int q, int e) {
-    if (!there[e] || lines[q] <= 0) return 0.0f;
+    if (!there[e] || !inside(q)) return 0.0f;
     return conv_read(m, img[q], i[q] * stride - pad + taps[e].a, j[q] * stride - pad + taps[e].b, taps[e].c);
   }
   __device__ __forceinline__ float4 quad(int q) {
     float4 none = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (!there[0] || lines[q] <= 0) return none;
+    if (!there[0] || !inside(q)) return none;
     return conv_read4(m, img[q], i[q] * stride - pad + taps[0].a, j[q] * stride - pad + taps[0].b, taps[0].c);
   }
   __device__ __forceinline__ void forward(int q) {
-    lines[q] -= CONV_DEPTH, j[q] += CONV_DEPTH;
+    j[q] += CONV_DEPTH;
     while (j[q] >= ow) {
       j[q] -= ow;
       if (++i[q] == oh) i[q] = 0, img[q]++;
@@ -332,6 +346,7 @@ template <int B> struct ConvPixels {
       v[q] = four;
       forward(q);
     }
+    lines -= CONV_DEPTH;
   }
   __device__ __forceinline__ void store(float4 *to) const { conv_store_along<B>(to, v); }
 };
@@ -379,257 +394,3 @@ template <int B> struct ConvTaps {
   }
   __device__ __forceinline__ void store(float4 *to) const { conv_store_along<B>(to, v); }
 };
-
-// A thread's part of the tile: rows and columns in quads, the quads of a thread
-// far from each other, so that threads beside each other read shared memory
-// beside each other.
-template <int BM, int BN, int TM, int TN> struct ConvSums {
-  static const int ACROSS = BN / TN, DOWN = BM / TM;
-  float sum[TM][TN];
-
-  static __device__ __forceinline__ int row(int i) { return i / 4 * DOWN * 4 + threadIdx.x / ACROSS * 4 + i % 4; }
-  static __device__ __forceinline__ int col(int j) { return j / 4 * ACROSS * 4 + threadIdx.x % ACROSS * 4 + j % 4; }
-  __device__ __forceinline__ float4 quad(int i, int j) const {
-    float4 x = {sum[i][j], sum[i][j + 1], sum[i][j + 2], sum[i][j + 3]};
-    return x;
-  }
-  __device__ __forceinline__ void multiply(const float4 *a, const float4 *b) {
-#pragma unroll
-    for (int d = 0; d < CONV_DEPTH; d++) {
-      float x[TM], y[TN];
-#pragma unroll
-      for (int i = 0; i < TM; i += 4) {
-        float4 v = a[d * (BM / 4 + 1) + row(i) / 4];
-        x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
-      }
-#pragma unroll
-      for (int j = 0; j < TN; j += 4) {
-        float4 v = b[d * (BN / 4 + 1) + col(j) / 4];
-        y[j] = v.x, y[j + 1] = v.y, y[j + 2] = v.z, y[j + 3] = v.w;
-      }
-#pragma unroll
-      for (int i = 0; i < TM; i++)
-#pragma unroll
-        for (int j = 0; j < TN; j++) sum[i][j] = fmaf(x[i], y[j], sum[i][j]);
-    }
-  }
-  // The product over pieces of the depth. sa and sb hold two pieces each.
-  template <class A, class B> __device__ __forceinline__ void product(A &a, B &b, ll pieces, float4 *sa, float4 *sb) {
-#pragma unroll
-    for (int i = 0; i < TM; i++)
-#pragma unroll
-      for (int j = 0; j < TN; j++) sum[i][j] = 0.0f;
-    const int na = CONV_DEPTH * (BM / 4 + 1), nb = CONV_DEPTH * (BN / 4 + 1);
-    if (pieces > 0) {
-      a.load(), b.load();
-      a.store(sa), b.store(sb);
-    }
-    __syncthreads();
-    int now = 0;
-    for (ll p = 0; p < pieces; p++) {
-      bool more = p + 1 < pieces;
-      if (more) a.load(), b.load();
-      multiply(sa + now * na, sb + now * nb);
-      now ^= 1;
-      if (more) a.store(sa + now * na), b.store(sb + now * nb);
-      __syncthreads();
-    }
-  }
-};
-
-// y = conv(x, w) + bias
-template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_forward(const float *w, const float *bias, float *y, ConvMap m, const ConvShape &s, int vec, float4 *sa, float4 *sb) {
-  ll pixels = (ll)s.n * s.oh * s.ow;
-  int depth = s.kh * s.kw * s.cg;
-  ConvTile t = conv_tile(pixels, s.kg, BM, BN);
-  m.x += t.product * s.cg;
-  if (m.gain) m.centre += t.product * s.cg, m.gain += t.product * s.cg, m.shift += t.product * s.cg;
-  ConvPatches<BM> a;
-  a.start(m, s.kh, s.kw, s.cg, 1, vec & 1);
-#pragma unroll
-  for (int q = 0; q < ConvPatches<BM>::Q; q++) {
-    ll p = t.row + a.row(q);
-    a.place(q, p < pixels, (int)(p / ((ll)s.oh * s.ow)), (int)(p / s.ow % s.oh) * s.stride - s.pad, (int)(p % s.ow) * s.stride - s.pad);
-  }
-  int first = t.product * s.kg + t.col;
-  ConvRows<BN> b(w + (ll)first * depth, s.kg - t.col, depth, vec & 2);
-  ConvSums<BM, BN, TM, TN> o;
-  o.product(a, b, (depth + CONV_DEPTH - 1) / CONV_DEPTH, sa, sb);
-#pragma unroll
-  for (int i = 0; i < TM; i++) {
-    ll p = t.row + o.row(i);
-    if (p >= pixels) continue;
-#pragma unroll
-    for (int j = 0; j < TN; j += 4) {
-      int k = first + o.col(j), n = s.kg - t.col - o.col(j);
-      float4 sum = o.quad(i, j);
-      if (bias) sum = conv_plus(sum, conv_some(bias + k, n, 0));
-      conv_put(y + p * s.k + k, sum, n, vec & 4);
-    }
-  }
-}
-
-// dx = the gradient of conv's x (+ more)
-template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_back(const float *dy, const float *w, const float *more, float *dx, const ConvShape &s, int vec, float4 *sa,
-                           float4 *sb) {
-  int high = (s.h + s.stride - 1) / s.stride, wide = (s.w + s.stride - 1) / s.stride; // of the largest phase
-  ConvTile t = conv_tile((ll)s.n * high * wide, s.cg, BM, BN);
-  int phase = t.product / s.groups, group = t.product % s.groups;
-  int rows = min(s.stride, s.h), columns = min(s.stride, s.w); // phases that have pixels: rows*columns
-  ConvPhase pi = conv_phase(phase / columns % rows, s.h, s.kh, s.stride, s.pad);
-  ConvPhase pj = conv_phase(phase % columns, s.w, s.kw, s.stride, s.pad);
-  ll pixels = (ll)s.n * pi.pixels * pj.pixels;
-  ConvPatches<BM> a;
-  a.start(conv_map(dy, s.oh, s.ow, s.k, group * s.kg, 0, 0, 0, 0, 0), pi.taps, pj.taps, s.kg, -1, vec & 1);
-#pragma unroll
-  for (int q = 0; q < ConvPatches<BM>::Q; q++) {
-    ll p = t.row + a.row(q);
-    a.place(q, p < pixels, (int)(p / ((ll)pi.pixels * pj.pixels)), (int)(p / pj.pixels % pi.pixels) + pi.top, (int)(p % pj.pixels) + pj.top);
-  }
-  ConvTaps<BN> b(w + (ll)group * s.kg * s.kh * s.kw * s.cg + t.col, s, pi, pj, s.cg - t.col, vec & 2);
-  ConvSums<BM, BN, TM, TN> o;
-  o.product(a, b, ((ll)pi.taps * pj.taps * s.kg + CONV_DEPTH - 1) / CONV_DEPTH, sa, sb);
-#pragma unroll
-  for (int i = 0; i < TM; i++) {
-    ll p = t.row + o.row(i);
-    if (p >= pixels) continue;
-    ll img = p / ((ll)pi.pixels * pj.pixels);
-    int r = pi.first + (int)(p / pj.pixels % pi.pixels) * s.stride, q = pj.first + (int)(p % pj.pixels) * s.stride;
-    ll at = ((img * s.h + r) * s.w + q) * s.c + group * s.cg + t.col;
-#pragma unroll
-    for (int j = 0; j < TN; j += 4) {
-      int n = s.cg - t.col - o.col(j);
-      float4 sum = o.quad(i, j);
-      if (more) sum = conv_plus(sum, conv_some(more + at + o.col(j), n, vec & 4));
-      conv_put(dx + at + o.col(j), sum, n, vec & 4);
-    }
-  }
-}
-
-// A segment of the gradient of conv's w: of length output pixels. Where there
-// is but one it is added to to, else each is written, one behind the other.
-template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_weights(const float *dy, float *to, ConvMap m, const ConvShape &s, int segments, ll length, int vec, float4 *sa,
-                              float4 *sb) {
-  int patch = s.kh * s.kw * s.cg;
-  ll pixels = (ll)s.n * s.oh * s.ow;
-  ConvTile t = conv_tile(s.kg, patch, BM, BN);
-  int segment = t.product % segments, group = t.product / segments, row = (int)t.row;
-  ll p0 = segment * length, p1 = min(p0 + length, pixels);
-  m.x += group * s.cg;
-  if (m.gain) m.centre += group * s.cg, m.gain += group * s.cg, m.shift += group * s.cg;
-  ConvColumns<BM> a(dy + p0 * s.k + group * s.kg + row, p1 - p0, s.k, s.kg - row, vec & 1);
-  ConvPixels<BN> b(m, s, p0, p1, t.col, vec & 2);
-  ConvSums<BM, BN, TM, TN> o;
-  o.product(a, b, (p1 - p0 + CONV_DEPTH - 1) / CONV_DEPTH, sa, sb);
-  to += segment * ((ll)s.k * patch) + (ll)group * s.kg * patch;
-#pragma unroll
-  for (int i = 0; i < TM; i++) {
-    int k = row + o.row(i);
-    if (k >= s.kg) continue;
-#pragma unroll
-    for (int j = 0; j < TN; j += 4) {
-      int r = t.col + o.col(j);
-      float *p = to + (ll)k * patch + r;
-      float4 sum = o.quad(i, j);
-      if (segments == 1) sum = conv_plus(conv_some(p, patch - r, vec & 4), sum);
-      conv_put(p, sum, patch - r, vec & 4);
-    }
-  }
-}
-
-// The kernels, one a tile's shape.
-
-// Two blocks on a processor hide each other's waits; the gradients have too much
-// to remember for that.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    conv_128x128(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain, const float *shift,
-                 int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k, int kh, int kw, int stride, int pad,
-                 int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
-  conv_forward<128, 128, 8, 8>(w, bias, y, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                               conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_64x64(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain,
-                                      const float *shift, int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k,
-                                      int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
-  conv_forward<64, 64, 4, 4>(w, bias, y, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                             conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_256x16(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain,
-                                       const float *shift, int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k,
-                                       int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 65], sb[2 * CONV_DEPTH * 5];
-  conv_forward<256, 16, 4, 4>(w, bias, y, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                              conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_input_128x128(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
-                                              int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
-  conv_back<128, 128, 8, 8>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_input_64x64(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
-                                            int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
-  conv_back<64, 64, 4, 4>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_input_256x16(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
-                                             int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 65], sb[2 * CONV_DEPTH * 5];
-  conv_back<256, 16, 4, 4>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
-}
-
-extern "C" __global__ void conv_weight_128x128(const float *x, const float *dy, float *to, const float *centre, const float *gain,
-                                               const float *shift, int per, int relu, int segments, ll length, int vec, int n, int h,
-                                               int wd, int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
-  conv_weights<128, 128, 8, 8>(dy, to, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                               conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), segments, length, vec, sa, sb);
-}
-
-extern "C" __global__ void conv_weight_64x64(const float *x, const float *dy, float *to, const float *centre, const float *gain,
-                                             const float *shift, int per, int relu, int segments, ll length, int vec, int n, int h, int wd,
-                                             int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
-  conv_weights<64, 64, 4, 4>(dy, to, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                             conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), segments, length, vec, sa, sb);
-}
-
-extern "C" __global__ void conv_weight_16x256(const float *x, const float *dy, float *to, const float *centre, const float *gain,
-                                              const float *shift, int per, int relu, int segments, ll length, int vec, int n, int h, int wd,
-                                              int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
-  __shared__ float4 sa[2 * CONV_DEPTH * 5], sb[2 * CONV_DEPTH * 65];
-  conv_weights<16, 256, 4, 4>(dy, to, conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu),
-                              conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), segments, length, vec, sa, sb);
-}
-
-// to[i] += the sum of partial[segment][i], in the order of segments
-extern "C" __global__ void conv_join(float *to, const float *partial, int segments, ll n) {
-  EACH(i, n) {
-    float sum = 0.0f;
-    for (int s = 0; s < segments; s++) sum += partial[s * n + i];
-    to[i] += sum;
-  }
-}
-
-// The factors of a norm that a convolution reads through, n = pictures*c of
-// each: centre = mean, gain = invstd*scale, shift. Statistics lie per channel
-// or, where groups > 0, per picture and group.
-extern "C" __global__ void conv_factors(const float *scale, const float *shift, const float *mean, const float *invstd, float *to, int c,
-                                        int groups, ll n) {
-  EACH(i, n) {
-    int channel = (int)(i % c);
-    ll stat = groups > 0 ? i / c * groups + channel / (c / groups) : channel;
-    to[i] = mean[stat];
-    to[n + i] = invstd[stat] * scale[channel];
-    to[2 * n + i] = shift[channel];
-  }
-}
