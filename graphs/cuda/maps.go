@@ -25,6 +25,9 @@ func threadsFor(c int) (x, y int) {
 // channels, and as many along the channels as these take, quad (4) or single (1)
 // in a thread.
 func (r *run) overRows(kernel string, blocks, c, quad int, args ...uint64) error {
+	if blocks == 0 || c == 0 {
+		return nil
+	}
 	x, y := threadsFor(c)
 	if quad == 4 {
 		kernel += "4"
@@ -39,9 +42,6 @@ const wantRowBlocks = 8192
 
 // eachRow launches a kernel that goes through rows of c channels by ROWS.
 func (r *run) eachRow(kernel string, rows, c, quad int, args ...uint64) error {
-	if rows == 0 || c == 0 {
-		return nil
-	}
 	if rows > math.MaxInt32 {
 		return fmt.Errorf("%d pixels are more than a kernel goes through", rows)
 	}

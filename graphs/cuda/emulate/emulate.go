@@ -10,10 +10,10 @@
 // is none of the device's is read or written, where parameters are not those of
 // the declaration.
 //
-// What always holds: memory and shared memory start as NaNs; threads, and blocks,
-// run in order of their numbers between barriers, or backwards where asked, so
-// that kernels which depend on the order give other bytes; an allocation ends at
-// a page that cannot be touched.
+// What always holds: memory starts as NaNs, and so does the shared memory of the
+// first and the last block; threads, and blocks, run in order of their numbers
+// between barriers, or backwards where asked, so that kernels which depend on the
+// order give other bytes; an allocation ends at a page that cannot be touched.
 package emulate
 
 import (

@@ -20,7 +20,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 // One block runs at a time, so that its shared memory can be static. The section
-// lets host.h fill all of it with NaNs before each block.
+// lets host.h fill all of it with NaNs before the first and the last block.
 #define __shared__ static __attribute__((section("emulate_shared")))
 
 #define EMULATE_VECTORS(T, S, A2, A4)                                              \
