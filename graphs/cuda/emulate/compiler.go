@@ -43,7 +43,8 @@ func (c *compiler) Compile(name, source string, _ int) ([]byte, error) {
 	}
 	library := filepath.Join(folder, "image.so")
 	text := program(name, source, list)
-	if _, err := c.run(folder, name+".cc", text, "-O1", "-ffp-contract=off", "-fcf-protection=none", "-U_FORTIFY_SOURCE",
+	if _, err := c.run(folder, name+".cc", text, "-O1", "-ffp-contract=off",
+		"-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-fcf-protection=none", "-U_FORTIFY_SOURCE",
 		"-fvisibility=hidden", "-fno-exceptions", "-shared", "-fPIC", "-o", library); err != nil {
 		return nil, err
 	}

@@ -7,8 +7,8 @@
 // In: CUDA C of grids, blocks, shared memory, __syncthreads and math functions,
 // its kernels extern "C". Out: what the kernels write, and errors that name the
 // kernel: where threads of a block reach different barriers, where memory that
-// is none of the device's is read or written, where parameters are not those of
-// the declaration.
+// is none of the device's is read or written, or at an address that its type is
+// not aligned to, where parameters are not those of the declaration.
 //
 // What always holds: memory starts as NaNs, and so does the shared memory of the
 // first and the last block; threads, and blocks, run in order of their numbers

@@ -49,6 +49,7 @@ KERNEL crossed(float *y) {
 }
 KERNEL beside(float *y, ll at) { y[at] = 1.0f; }
 KERNEL wide(double *y, double v, float4 *z) { y[0] = v; z[0] = make_float4(1.0f, 2.0f, 3.0f, max(3, 4.5f)); }
+KERNEL reads(const float4 *x, float *y) { y[0] = x[0].y; }
 KERNEL index(int *y) {
   int block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   int thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
@@ -202,7 +203,8 @@ func TestFaultsAreErrors(t *testing.T) {
 		{"write before", "beside", line(1), line(1), 0, []uint64{uint64(y), ^uint64(0)}, "kernel beside: bytes beside an allocation of 64 were written"},
 		{"write far behind", "beside", line(1), line(1), 0, []uint64{uint64(y), 64}, "kernel beside: block 0,0,0 thread 0,0,0 touches address "},
 		{"null", "beside", line(1), line(1), 0, []uint64{0, 0}, "touches address (nil), which is not its own"},
-		{"unaligned vector", "wide", line(1), line(1), 0, []uint64{uint64(y), 0, uint64(y) + 4}, "kernel wide: block 0,0,0 thread 0,0,0 touches address "},
+		{"unaligned vector", "wide", line(1), line(1), 0, []uint64{uint64(y), 0, uint64(y) + 4}, "kernel wide: block 0,0,0 thread 0,0,0 touches memory at an address that its type is not aligned to"},
+		{"unaligned vector read", "reads", line(1), line(1), 0, []uint64{uint64(y) + 4, uint64(y)}, "kernel reads: block 0,0,0 thread 0,0,0 touches memory at an address that its type is not aligned to"},
 		{"no address", "beside", line(1), line(1), 0, []uint64{far, 0}, "argument 0, 0x10000000000, is no address of the device"},
 		{"wide word", "sums", line(1), line(64), 256, []uint64{uint64(y), uint64(y), far}, "argument 2, 0x10000000000, has more than 32 bits"},
 		{"few arguments", "beside", line(1), line(1), 0, []uint64{uint64(y)}, "1 arguments for 2 parameters"},

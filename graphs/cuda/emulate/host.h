@@ -35,7 +35,8 @@ struct State {
   sigjmp_buf fault;
   volatile long thread;
   void *volatile address;
-  struct sigaction segv, bus;
+  volatile int signal;
+  struct sigaction segv, bus, ill;
 };
 static State emulate_state;
 
@@ -152,12 +153,23 @@ static void emulate_fault(int signal, siginfo_t *info, void *context) {
   State *s = &emulate_state;
   if (s->thread == syscall(SYS_gettid)) {
     s->address = info->si_addr;
+    s->signal = signal;
     siglongjmp(s->fault, 1);
   }
-  struct sigaction *before = signal == SIGBUS ? &s->bus : &s->segv;
+  struct sigaction *before = signal == SIGBUS ? &s->bus : signal == SIGILL ? &s->ill : &s->segv;
   if (before->sa_flags & SA_SIGINFO) return before->sa_sigaction(signal, info, context);
   if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) return before->sa_handler(signal);
   sigaction(signal, before, 0);
+}
+
+// What a fault was: the compiler has the alignment of every access checked, and an
+// instruction there is none of where it is wrong.
+static void emulate_tell(char *report, int size) {
+  int n = snprintf(report, size, "block %u,%u,%u thread %u,%u,%u ", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+  if (emulate_state.signal == SIGILL)
+    snprintf(report + n, size - n, "touches memory at an address that its type is not aligned to");
+  else
+    snprintf(report + n, size - n, "touches address %p, which is not its own", emulate_state.address);
 }
 
 static void *emulate_map(size_t size) {
@@ -175,7 +187,7 @@ extern "C" __attribute__((visibility("default"))) long emulate_open() {
   struct sigaction own = {};
   own.sa_sigaction = emulate_fault;
   own.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-  return sigaction(SIGSEGV, &own, &s->segv) || sigaction(SIGBUS, &own, &s->bus);
+  return sigaction(SIGSEGV, &own, &s->segv) || sigaction(SIGBUS, &own, &s->bus) || sigaction(SIGILL, &own, &s->ill);
 }
 
 // emulate_launch runs kernel number index. dims are the grid and the block, the
@@ -195,8 +207,7 @@ extern "C" __attribute__((visibility("default"))) long emulate_launch(long index
     s->thread = syscall(SYS_gettid);
     result = emulate_grid(dims[6], dims[7], report, size);
   } else {
-    snprintf(report, size, "block %u,%u,%u thread %u,%u,%u touches address %p, which is not its own", blockIdx.x, blockIdx.y, blockIdx.z,
-             threadIdx.x, threadIdx.y, threadIdx.z, s->address);
+    emulate_tell(report, size);
   }
   s->thread = 0;
   return result;
