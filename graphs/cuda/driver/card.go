@@ -132,14 +132,15 @@ func (c *card) busID() (string, error) {
 	return cut(id), err
 }
 
-// made notes what a call made, and drops what was freed.
+// made notes what a call made.
 func (c *card) made(free proc, at uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.live[resource{free, at}] = true
 }
 
-// release frees what was made; it is an error to free what was not.
+// release frees what was made; it is an error to free what was not. What the
+// driver does not take back is tried again by Close.
 func (c *card) release(free proc, at uint64) error {
 	c.mu.Lock()
 	known := c.live[resource{free, at}]
@@ -148,7 +149,11 @@ func (c *card) release(free proc, at uint64) error {
 	if !known {
 		return fmt.Errorf("%s: %#x was not made here, or is freed", rows[free].name, at)
 	}
-	return c.do(free, uintptr(at))
+	err := c.do(free, uintptr(at))
+	if err != nil && !c.closed.Load() {
+		c.made(free, at)
+	}
+	return err
 }
 
 // Alloc implements Device. The error tells how much is free; it is
