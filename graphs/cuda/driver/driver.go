@@ -2,8 +2,14 @@
 // memory, copies, kernels, streams. The libraries are opened while the program
 // runs; nothing of them is needed to build it.
 //
-//	graphs/cuda --Device, Compiler--> libcuda, libnvrtc   (Open)
-//	                                  a fake in tests
+//	graphs/cuda --Device, Compiler--> libcuda, libnvrtc     (Open, NewCompiler)
+//	            --BLAS, DNN-->        libcublasLt, libcudnn (NewBLAS, NewDNN)
+//	            --Monitor-->          libnvidia-ml          (NewMonitor)
+//	                                  fakes in tests
+//
+// Libraries are looked for by places.go, opened by dl_linux.go, the one file that
+// calls C, and bound by the table of binding.go, which a test compares with
+// NVIDIA's headers. Find tells what there is.
 //
 // In: sizes, bytes, CUDA C. Out: device pointers, images, errors that name the
 // call and CUDA's own word for what went wrong.
