@@ -138,6 +138,7 @@ func newMortal(t *testing.T, epochs, every int) *mortal {
 	}
 	text = bytes.Replace(text, []byte("epochs 2;"), fmt.Appendf(nil, "epochs %d;", epochs), 1)
 	text = bytes.Replace(text, []byte("optimizer sgd(lr=0.05)"), []byte("optimizer adamw(lr=0.001, weight_decay=0.01)"), 1)
+	text = bytes.Replace(text, []byte("readout knn { on s3; k 5 }"), []byte("readout knn { on s2, s3; every 3; k 5 }\nreadout linear { on s3; every 4; fit sgd(lr=0.1, momentum=0, batch=8, epochs=200) }"), 1)
 	m := &mortal{t: t, file: filepath.Join(t.TempDir(), "tiny.loco"), every: every}
 	if err := os.WriteFile(m.file, text, 0o600); err != nil {
 		t.Fatal(err)

@@ -77,13 +77,7 @@ func (j *judge) at(epoch, batch int, w *Weights) {
 	if j.jobs == nil {
 		return
 	}
-	last := epoch == j.run.turns()*j.run.net.Train.Epochs
-	var due []int
-	for i, ro := range j.run.net.Readouts {
-		if last || ro.Every > 0 && epoch%ro.Every == 0 {
-			due = append(due, i)
-		}
-	}
+	due := j.run.due(epoch)
 	if len(due) == 0 {
 		return
 	}
@@ -92,6 +86,28 @@ func (j *judge) at(epoch, batch int, w *Weights) {
 	case <-j.run.stop:
 		j.cut = true
 	}
+}
+
+// due lists the readouts that are due at the end of an epoch.
+func (r *Run) due(epoch int) (list []int) {
+	last := epoch == r.turns()*r.net.Train.Epochs
+	for i, ro := range r.net.Readouts {
+		if last || ro.Every > 0 && epoch%ro.Every == 0 {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// Due is how many results the readouts give of the weights after a batch.
+func (r *Run) Due(batch int) (n int) {
+	if batch == 0 || batch%r.PerEpoch() != 0 {
+		return 0
+	}
+	for _, i := range r.due(batch / r.PerEpoch()) {
+		n += len(r.net.Readouts[i].On)
+	}
+	return n
 }
 
 // wait ends the judge: after what was asked of it, or at once where the run
@@ -145,6 +161,9 @@ func (j *judge) loop(ctx context.Context, initial *Weights) (ready bool, err err
 			if err := j.judge(ctx, e, job, i, floors); err != nil {
 				return true, err
 			}
+		}
+		if on := j.run.cfg.Events.Judged; on != nil {
+			on(job.batch)
 		}
 	}
 	return true, nil

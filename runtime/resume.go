@@ -52,6 +52,23 @@ func (r *Run) Resume(s *Snapshot) (*Resumed, error) {
 // starts.
 func (r *Run) Origin() *Snapshot { return r.from }
 
+// Owe has the readouts made of an earlier snapshot of the run, before it goes on.
+// It reports whether the snapshot has all weights of the program.
+func (r *Run) Owe(s *Snapshot) (bool, error) {
+	w, err := r.initial()
+	if err != nil {
+		return false, err
+	}
+	m := &match{into: w, from: s, taken: map[string]bool{}}
+	m.weights()
+	if len(m.fresh) > 0 {
+		return false, nil
+	}
+	w.Batch = s.Weights.Batch
+	r.owed = append(r.owed, w)
+	return true, nil
+}
+
 // match compares a snapshot with the parameters of a program.
 type match struct {
 	into    *Weights // the program's, as they start; replaced by the snapshot's

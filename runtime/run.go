@@ -42,6 +42,8 @@ type Events struct {
 	Batch   func(BatchReport)
 	Readout func(Readout)
 	Stalled func(report string)
+	// Judged is told when all readouts that are due after a batch have been made.
+	Judged func(batch int)
 	// Unapplied is told of a batch left out by on_nan skip, and of what in it was
 	// not finite.
 	Unapplied func(unit string, batch int, what string)
@@ -59,6 +61,7 @@ type Run struct {
 	norm                source.Norm
 	first               *ir.Program // of the first turn, for the plan
 	from                *Snapshot   // what it goes on with; nil: it starts
+	owed                []*Weights  // earlier ones whose readouts are missing, in order
 	stop                chan struct{}
 	stopOnce            sync.Once
 	counted             int64 // the backend's operations that the metrics know of
@@ -263,6 +266,9 @@ func (r *Run) Train(ctx context.Context) (*Result, error) {
 // turnsFrom trains what is left of all turns from a snapshot. Readouts that were
 // due when it was taken may not have been made, so they are made first.
 func (r *Run) turnsFrom(ctx context.Context, at *Snapshot, j *judge, save *saver, res *Result) error {
+	for _, w := range r.owed {
+		j.at(w.Batch/r.PerEpoch(), w.Batch, w)
+	}
 	if n := at.Weights.Batch; n > 0 && n%r.PerEpoch() == 0 {
 		j.at(n/r.PerEpoch(), n, at.Weights.clone())
 	}

@@ -23,7 +23,7 @@ type Snapshot struct {
 }
 
 // Checkpointing says when snapshots are saved, and how. The end of a run, of
-// each turn and a stop are always saved. It changes no byte of the result.
+// each turn and a stop are always saved, and what readouts are due of. It changes no byte of the result.
 type Checkpointing struct {
 	// Save stores a snapshot, which is its own from then on. It is called by one
 	// goroutine at a time beside the training, which waits for it only where the

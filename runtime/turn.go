@@ -215,8 +215,8 @@ func (t *turn) judged(batch int) bool {
 }
 
 func (t *turn) saved(batch int) bool {
-	every := t.run.cfg.Checkpoints.Every
-	return t.save.active() && every > 0 && (t.first()+batch+1)%every == 0
+	every, done := t.run.cfg.Checkpoints.Every, t.first()+batch+1
+	return t.save.active() && (every > 0 && done%every == 0 || t.run.Due(done) > 0)
 }
 
 // hooks joins the pipeline to the loader, the readouts and the metrics.

@@ -47,7 +47,7 @@ func (s *session) place(o journal.Options) error {
 	if s.dir, err = journal.Claim(at); err != nil {
 		return wrong{err}
 	}
-	s.store = &checkpoint.Store{FS: disk.Sub(s.dir.FS, journal.CheckpointsDir), Keep: s.cmd.Keep}
+	s.store = &checkpoint.Store{FS: disk.Sub(s.dir.FS, journal.CheckpointsDir), Keep: s.cmd.Keep, Hold: s.unjudged.holds}
 	if !s.dir.Fresh {
 		if from, err = s.newest(from, facts); err != nil {
 			return err
@@ -245,6 +245,9 @@ func (s *session) resume(from *origin, facts []runtime.Fact) error {
 	s.resumed = got
 	if s.own(from) {
 		s.saved.Store(int64(got.Batch))
+		if err := s.owe(got.Batch); err != nil {
+			return err
+		}
 	}
 	s.screen.resumed(got.Batch)
 	return nil
@@ -285,9 +288,9 @@ func (s *session) record(o journal.Options, from *origin) (err error) {
 	case s.dir.Fresh:
 		s.journal, err = s.dir.Start(o)
 	case from == nil:
-		s.journal, err = s.dir.Continue(o, 0, "")
+		s.journal, err = s.dir.Continue(o, 0, "", nil)
 	default:
-		s.journal, err = s.dir.Continue(o, from.content.Step, filepath.Base(from.path))
+		s.journal, err = s.dir.Continue(o, from.content.Step, filepath.Base(from.path), s.again)
 	}
 	if err != nil {
 		return wrong{err}
@@ -341,6 +344,9 @@ const (
 func (s *session) save(snap *runtime.Snapshot) error {
 	s.journal.Sync()
 	step := snap.Weights.Batch
+	if s.run.Due(step) > 0 {
+		s.unjudged.saving(step)
+	}
 	name, err := s.store.Save(&checkpoint.Content{Step: step, About: s.about, Tensors: tensorsOf(snap)})
 	s.screen.set.Checkpoint(err)
 	if err != nil {

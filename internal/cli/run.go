@@ -167,24 +167,26 @@ func (c *runCmd) Run(env *Env) error {
 
 // session is a run with all that shows and records it.
 type session struct {
-	cmd     *runCmd
-	named   string // the program's file when it was first run
-	env     *Env
-	net     *model.Net
-	src     *text
-	choice  *plan.Choice // of how frames are held
-	run     *runtime.Run
-	dir     *journal.Directory
-	journal *journal.Run
-	store   *checkpoint.Store
-	about   map[string]string // what checkpoints say about the run
-	resumed *runtime.Resumed  // nil: the run starts
-	told    map[string]bool   // of checkpoints that were skipped
-	saved   atomic.Int64      // step of the newest checkpoint; -1: none
-	screen  *screen
-	log     *slog.Logger // to the terminal and the run's log
-	file    *slog.Logger // to the run's log only
-	begun   time.Time
+	cmd      *runCmd
+	named    string // the program's file when it was first run
+	env      *Env
+	net      *model.Net
+	src      *text
+	choice   *plan.Choice // of how frames are held
+	run      *runtime.Run
+	dir      *journal.Directory
+	journal  *journal.Run
+	store    *checkpoint.Store
+	about    map[string]string // what checkpoints say about the run
+	resumed  *runtime.Resumed  // nil: the run starts
+	again    []int             // steps whose readouts are made again
+	unjudged unjudged
+	told     map[string]bool // of checkpoints that were skipped
+	saved    atomic.Int64    // step of the newest checkpoint; -1: none
+	screen   *screen
+	log      *slog.Logger // to the terminal and the run's log
+	file     *slog.Logger // to the run's log only
+	begun    time.Time
 }
 
 // start opens what the run writes to, prints the plan, and prepares the run.
@@ -193,7 +195,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.saved.Store(-1)
 	s.screen = newScreen(s.env, s.net)
 	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, runtime.DeviceKind(backend), s.net)
-	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
+	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Judged: s.unjudged.done, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
 	run, err := runtime.Prepare(cfg)
 	if err != nil {
 		return wrong{err}
@@ -298,6 +300,7 @@ func (s *session) train(ctx context.Context) error {
 		return failed
 	}
 	s.file.Info("training ended", "batches", res.Batches, "stopped", res.Stopped)
+	s.store.Retain() // what was held for the last readouts
 	if res.Unsaved != nil {
 		return errors.Join(failed, fmt.Errorf("the weights after the last batch, %d, are not saved: %w; %s", res.Batches, res.Unsaved, s.fallback()))
 	}

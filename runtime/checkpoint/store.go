@@ -24,8 +24,8 @@ const leastKeep = 2
 // Name is the file name of the checkpoint of a step.
 func Name(step int) string { return fmt.Sprintf("%s%08d%s", prefix, step, suffix) }
 
-// stepOf reads a step from a name that Name made.
-func stepOf(name string) (int, bool) {
+// StepOf reads a step from a name that Name made.
+func StepOf(name string) (step int, ok bool) {
 	digits := strings.TrimSuffix(strings.TrimPrefix(name, prefix), suffix)
 	step, err := strconv.Atoi(digits)
 	return step, err == nil && step >= 0 && Name(step) == name
@@ -36,6 +36,8 @@ func stepOf(name string) (int, bool) {
 type Store struct {
 	FS   disk.FS // the directory; names lie in its root
 	Keep int     // how many that are known to be good are kept; below 2 is 2
+	// Hold, where set, names steps whose checkpoints are kept beside those.
+	Hold func(step int) bool
 
 	good map[string]bool // saved or verified by this Store
 }
@@ -52,7 +54,7 @@ func (s *Store) Save(c *Content) (name string, err error) {
 		return name, named(name, err)
 	}
 	s.know(name)
-	s.retain()
+	s.Retain()
 	return name, nil
 }
 
@@ -65,8 +67,9 @@ func (s *Store) know(name string) {
 	s.good[name] = true
 }
 
-// retain removes what is older than the newest Keep that are known to be good.
-func (s *Store) retain() {
+// Retain removes what is older than the newest Keep that are known to be good, as
+// Save does when it has saved.
+func (s *Store) Retain() {
 	names, err := s.List()
 	if err != nil {
 		return // the next Save lists again
@@ -85,6 +88,9 @@ func (s *Store) retain() {
 
 func (s *Store) remove(names []string) {
 	for _, n := range names {
+		if step, _ := StepOf(n); s.Hold != nil && s.Hold(step) {
+			continue
+		}
 		if s.FS.Remove(n) == nil { // one that stays is met again by the next Save
 			delete(s.good, n)
 		}
@@ -126,7 +132,7 @@ func (s *Store) Load(name string) (*Content, error) {
 }
 
 func (s *Store) load(name string) (*Content, error) {
-	step, ok := stepOf(name)
+	step, ok := StepOf(name)
 	if !ok {
 		return nil, errors.New("checkpoints are called " + prefix + "NNNNNNNN" + suffix + ", by the number of batches")
 	}
@@ -159,10 +165,10 @@ func (s *Store) List() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list of the checkpoints: %w", disk.Cause(err))
 	}
-	names := slices.DeleteFunc(all, func(n string) bool { _, ok := stepOf(n); return !ok })
+	names := slices.DeleteFunc(all, func(n string) bool { _, ok := StepOf(n); return !ok })
 	slices.SortFunc(names, func(a, b string) int {
-		x, _ := stepOf(a)
-		y, _ := stepOf(b)
+		x, _ := StepOf(a)
+		y, _ := StepOf(b)
 		return cmp.Compare(x, y)
 	})
 	return names, nil
@@ -177,7 +183,7 @@ func (s *Store) Sweep() error {
 	var errs []error
 	for _, n := range all {
 		target, temp := disk.Target(n)
-		if _, ours := stepOf(target); !temp || !ours {
+		if _, ours := StepOf(target); !temp || !ours {
 			continue
 		}
 		if err := s.FS.Remove(n); err != nil {

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"github.com/locorun/locorun/runtime/disk"
 )
@@ -15,8 +17,9 @@ import (
 const longestLine = 1 << 16
 
 // cutLines drops from metrics.jsonl the batches after step, the readouts of step
-// and later, and what is no whole line of ours. The order of the rest stays.
-func cutLines(tree disk.FS, step int) error {
+// and later and of those in again, and what is no whole line of ours. The order
+// of the rest stays.
+func cutLines(tree disk.FS, step int, again []int) error {
 	f, err := tree.Open(linesFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -27,7 +30,7 @@ func cutLines(tree disk.FS, step int) error {
 	defer f.Close() // nothing is written to it
 	return disk.WriteFile(tree, linesFile, func(w io.Writer) error {
 		return eachLine(io.NewSectionReader(f, 0, f.Size()), func(line []byte) error {
-			if !stays(line, step) {
+			if r, ok := recordOf(line); !ok || !r.stays(step, again) {
 				return nil
 			}
 			_, err := w.Write(line)
@@ -36,16 +39,43 @@ func cutLines(tree disk.FS, step int) error {
 	})
 }
 
-// stays reports whether a line is of what happened up to step.
-func stays(line []byte, step int) bool {
-	var r struct {
-		Kind string
-		Step int
+// ReadoutsOf counts the readouts that are written down, by step.
+func ReadoutsOf(tree disk.FS) (map[int]int, error) {
+	counts := map[int]int{}
+	f, err := tree.Open(linesFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return counts, nil
 	}
-	if json.Unmarshal(line, &r) != nil || r.Step < 1 {
-		return false
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", linesFile, disk.Cause(err))
 	}
-	return r.Kind == "batch" && r.Step <= step || r.Kind == "readout" && r.Step < step
+	defer f.Close() // nothing is written to it
+	return counts, eachLine(io.NewSectionReader(f, 0, f.Size()), func(line []byte) error {
+		if r, ok := recordOf(line); ok && r.Kind == "readout" {
+			counts[r.Step]++
+		}
+		return nil
+	})
+}
+
+// record is what tells lines apart.
+type record struct {
+	Kind string
+	Step int
+}
+
+func recordOf(line []byte) (r record, ok bool) {
+	ok = json.Unmarshal(line, &r) == nil && r.Step >= 1
+	return r, ok
+}
+
+// stays reports whether a line is of what happened up to step and is not made
+// again.
+func (r record) stays(step int, again []int) bool {
+	if r.Kind == "readout" {
+		return r.Step < step && !slices.Contains(again, r.Step)
+	}
+	return r.Kind == "batch" && r.Step <= step
 }
 
 // eachLine calls do with every whole line, its end included, but for overlong

@@ -96,13 +96,14 @@ func (d *Directory) Start(o Options) (*Run, error) {
 
 // Continue goes on with the run that is in the directory, after a number of
 // batches: what was written of later ones is cut out of metrics.jsonl, as are
-// the readouts of that very batch, which are made again, and TensorBoard is told
+// the readouts of that very batch and of those in again, which are made again,
+// and TensorBoard is told
 // to forget them. The program's files are written anew.
-func (d *Directory) Continue(o Options, step int, from string) (*Run, error) {
+func (d *Directory) Continue(o Options, step int, from string, again []int) (*Run, error) {
 	o = o.withDefaults()
 	o.About.Started, o.About.Resumed = d.About.Started, &Resumed{o.Now().UTC(), step, from}
 	return d.write(o, func(r *Run) error {
-		if err := cutLines(d.FS, step); err != nil {
+		if err := cutLines(d.FS, step, again); err != nil {
 			return fmt.Errorf("%s: %w", linesFile, err)
 		}
 		return nil

@@ -435,7 +435,7 @@ func TestContinue(t *testing.T) {
 	t.Cleanup(func() { _ = d.Close() })
 	o.Now = func() time.Time { return time.Unix(1_700_000_000, 900_000_000) } // the same second
 	o.Text = []byte("loco 1 // again\n")
-	r, err = d.Continue(o.Options, 2, "step-00000002.loco-ckpt")
+	r, err = d.Continue(o.Options, 2, "step-00000002.loco-ckpt", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -492,7 +492,7 @@ func TestHalfMade(t *testing.T) {
 	if d, err = Claim(o.Place); err != nil || d.Fresh {
 		t.Fatalf("%v, %+v", err, d)
 	}
-	r, err := d.Continue(o.Options, 0, "")
+	r, err := d.Continue(o.Options, 0, "", nil)
 	if err != nil || read(t, r, "graph.loco") != string(o.Text) {
 		t.Fatal(err)
 	}
