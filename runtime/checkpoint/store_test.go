@@ -227,3 +227,24 @@ func TestSaveErrorNamesTheFileOnce(t *testing.T) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 }
+
+// TestHold keeps checkpoints beyond Keep for as long as somebody wants them.
+func TestHold(t *testing.T) {
+	held := map[int]bool{1: true, 3: true}
+	s := Store{FS: disktest.NewMemory(), Hold: func(step int) bool { return held[step] }}
+	for step := 1; step <= 6; step++ {
+		if _, err := s.Save(&Content{Step: step}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(names ...string) {
+		t.Helper()
+		if got, err := s.List(); err != nil || !slices.Equal(got, names) {
+			t.Errorf("there are %v, %v; want %v", got, err, names)
+		}
+	}
+	want(Name(1), Name(3), Name(5), Name(6))
+	delete(held, 1)
+	s.Retain()
+	want(Name(3), Name(5), Name(6))
+}
