@@ -39,6 +39,9 @@ type Product struct {
 	// multiplied as they are.
 	AB, C Type
 	TF32  bool
+	// Rank chooses one of the kernels that the library offers, 0 the likely
+	// fastest; Kernels tells how many there are.
+	Rank int
 }
 
 // BLAS multiplies matrices in a card's memory. It may be used by several
@@ -53,6 +56,12 @@ type BLAS interface {
 	// pointers' alignment as far as it is below 16 bytes. It adds up in one
 	// order: partial sums are kept apart and added one after another.
 	Multiply(p *Product, alpha float32, a, b Pointer, beta float32, c Pointer, workspace Pointer, bytes int64, s Stream) error
+	// Kernels is how many kernels there are for a Product whose pointers are
+	// multiples of 16, up to most. The Product's Rank is not looked at; nothing
+	// runs.
+	Kernels(p *Product, bytes int64, most int) (int, error)
+	// Version is the library's, such as 13.2.0.
+	Version() string
 	Close() error
 }
 
@@ -166,6 +175,8 @@ func (p *Product) check() error {
 		return fmt.Errorf("rows of %d, %d and %d elements, %d, %d and %d apart", colsA, colsB, p.N, p.StrideA, p.StrideB, p.StrideC)
 	case p.Batch > 1 && p.StepC == 0:
 		return fmt.Errorf("%d products into one matrix", p.Batch)
+	case p.Rank < 0:
+		return fmt.Errorf("kernel %d of a product", p.Rank)
 	case p.AB == F32 && p.C == BF16:
 		return fmt.Errorf("a product of f32 into bf16")
 	}
@@ -191,8 +202,47 @@ func (l *blas) plan(k productKey) (*productPlan, error) {
 	return t, nil
 }
 
+// Kernels implements BLAS.
+func (l *blas) Kernels(p *Product, bytes int64, most int) (int, error) {
+	k := productKey{*p, bytes, 16, 16, 16}
+	if err := k.check(); err != nil {
+		return 0, err
+	}
+	t := &productPlan{}
+	defer l.drop(t)
+	if err := l.describe(t, &k); err != nil {
+		return 0, err
+	}
+	list, err := l.kernels(t, &k, most)
+	return len(list), err
+}
+
+// Version implements BLAS.
+func (l *blas) Version() string {
+	v, _ := l.lib.version() // this library's has no error
+	return v
+}
+
 // make fills a plan.
 func (l *blas) make(t *productPlan, k *productKey) error {
+	if err := l.describe(t, k); err != nil {
+		return err
+	}
+	list, err := l.kernels(t, k, k.Rank+1)
+	switch {
+	case err != nil:
+		return err
+	case len(list) == 0:
+		return fmt.Errorf("cuBLASLt has no kernel for %+v", k.Product)
+	case len(list) <= k.Rank:
+		return fmt.Errorf("cuBLASLt has %d kernels for %+v", len(list), k.Product)
+	}
+	t.algo = list[k.Rank]
+	return nil
+}
+
+// describe makes a plan's descriptors.
+func (l *blas) describe(t *productPlan, k *productKey) error {
 	compute := uintptr(ltCompute32F)
 	if k.TF32 && k.AB == F32 {
 		compute = ltComputeTF32
@@ -223,7 +273,7 @@ func (l *blas) make(t *productPlan, k *productKey) error {
 			return err
 		}
 	}
-	return l.choose(t, k)
+	return nil
 }
 
 // transposes says which matrices are used transposed: the library's first is B.
@@ -258,14 +308,37 @@ func (l *blas) layout(at *uintptr, kind Type, rows, cols, stride, batch, step in
 	return l.card.in(l.lib, cublasLtMatrixLayoutSetAttribute, *at, ltBatchStep, uintptr(unsafe.Pointer(&apart)), 8)
 }
 
-// choose asks for the best kernel that keeps the order of sums: reductions of a
+// kernels asks for the best kernels that keep the order of sums: reductions of a
 // product that is split along K happen in float32, apart from C, or not at all.
-func (l *blas) choose(t *productPlan, k *productKey) error {
+func (l *blas) kernels(t *productPlan, k *productKey, most int) ([]ltResult, error) {
 	var preference uintptr
 	if err := l.card.in(l.lib, cublasLtMatmulPreferenceCreate, uintptr(unsafe.Pointer(&preference))); err != nil {
-		return err
+		return nil, err
 	}
 	defer l.card.in(l.lib, cublasLtMatmulPreferenceDestroy, preference)
+	if err := l.prefer(preference, k); err != nil {
+		return nil, err
+	}
+	list := make([]ltResult, most)
+	var found int32
+	err := l.card.in(l.lib, cublasLtMatmulAlgoGetHeuristic, l.handle, t.desc, t.b, t.a, t.c, t.c, preference, uintptr(most),
+		uintptr(unsafe.Pointer(&list[0])), uintptr(unsafe.Pointer(&found)))
+	if err != nil {
+		return nil, err
+	}
+	list = list[:found]
+	for i := range list {
+		if err := l.lib.status(cublasLtMatmulAlgoGetHeuristic, uintptr(list[i].state)); err != nil && i == 0 {
+			return nil, err
+		} else if err != nil {
+			return list[:i], nil
+		}
+	}
+	return list, nil
+}
+
+// prefer says what a kernel may need.
+func (l *blas) prefer(preference uintptr, k *productKey) error {
 	for _, v := range []struct {
 		attribute uintptr
 		value     uint64
@@ -280,16 +353,7 @@ func (l *blas) choose(t *productPlan, k *productKey) error {
 			return err
 		}
 	}
-	var found int32
-	err := l.card.in(l.lib, cublasLtMatmulAlgoGetHeuristic, l.handle, t.desc, t.b, t.a, t.c, t.c, preference, 1,
-		uintptr(unsafe.Pointer(&t.algo)), uintptr(unsafe.Pointer(&found)))
-	if err != nil {
-		return err
-	}
-	if found == 0 {
-		return fmt.Errorf("cuBLASLt has no kernel for %+v", k.Product)
-	}
-	return l.lib.status(cublasLtMatmulAlgoGetHeuristic, uintptr(t.algo.state))
+	return nil
 }
 
 // drop frees a plan's descriptors.

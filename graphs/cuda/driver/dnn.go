@@ -69,6 +69,8 @@ type DNN interface {
 	// Run computes result = alpha * convolution + beta * result. Where beta is 0
 	// the result is not read.
 	Run(c *Conv, w Way, a Algo, alpha float32, m Maps, beta float32, workspace Pointer, bytes int64, s Stream) error
+	// Version is the library's, such as 9.26.0 for CUDA 13.0.
+	Version() string
 	Close() error
 }
 
@@ -358,6 +360,12 @@ func (t *convPlan) convolve(w Way, m Maps) (proc, [6]uintptr) {
 		return cudnnConvolutionBackwardData, [6]uintptr{t.w, f, t.y, y, t.x, x}
 	}
 	return cudnnConvolutionBackwardFilter, [6]uintptr{t.x, x, t.y, y, t.w, f}
+}
+
+// Version implements DNN.
+func (n *dnns) Version() string {
+	v, _ := n.lib.version() // this library's has no error
+	return v
 }
 
 // drop frees a plan's descriptors, which are the host's memory.

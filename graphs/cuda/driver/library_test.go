@@ -73,6 +73,7 @@ func TestBLAS(t *testing.T) {
 		{"tf32", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, TF32: true}, 1, 0, 0},
 		{"bf16 into f32", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, AB: BF16}, 1, 1, 0},
 		{"bf16", Product{M: 4, N: 2, K: 3, TransA: true, StrideA: 4, StrideB: 2, StrideC: 2, AB: BF16, C: BF16}, 1, 0, 0},
+		{"the third kernel", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, Rank: 2}, 1, 0, 0},
 		{"away from 16 bytes", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3}, 1, 0, 4},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,6 +94,9 @@ func TestBLAS(t *testing.T) {
 				compare(t, o.read(t, d, s), defined(&c.p, c.alpha, a.host, b.host, c.beta, before))
 			}
 		})
+	}
+	if v := l.Version(); v != "13.4.1" {
+		t.Errorf("version %s", v)
 	}
 	ok(t, l.Close())
 	if n := call(dlsym(f.open("libcublasLt.so.13"), "fake_blas_live")); n != 0 {
@@ -149,6 +153,8 @@ func TestBLASRefuses(t *testing.T) {
 		{"short rows", Product{M: 2, N: 3, K: 4, StrideA: 3, StrideB: 3, StrideC: 3}, "rows of 4, 3 and 3 elements, 3, 3 and 3 apart"},
 		{"one result", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, Batch: 2}, "2 products into one matrix"},
 		{"rounded", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, C: BF16}, "a product of f32 into bf16"},
+		{"too few", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, Rank: 3}, "cuBLASLt has 3 kernels for {M:2 N:3 K:4"},
+		{"below the first", Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, Rank: -1}, "kernel -1 of a product"},
 		{"no kernel", Product{M: 13, N: 13, K: 4, StrideA: 4, StrideB: 13, StrideC: 13}, "cuBLASLt has no kernel for {M:13 N:13 K:4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -163,6 +169,25 @@ func TestBLASRefuses(t *testing.T) {
 		t.Errorf("the library's refusal: %v", err)
 	}
 	ok(t, l.Close())
+	ok(t, l.Close())
+}
+
+// TestBLASKernels counts what is offered, for the Ranks.
+func TestBLASKernels(t *testing.T) {
+	l := must(NewBLAS(newFake(t).device()))(t)
+	p := Product{M: 2, N: 3, K: 4, StrideA: 4, StrideB: 3, StrideC: 3, Rank: 7}
+	for most, want := range map[int]int{1: 1, 2: 2, 8: 3} {
+		if n := must(l.Kernels(&p, 0, most))(t); n != want {
+			t.Errorf("%d kernels of %d, not %d", n, most, want)
+		}
+	}
+	none := Product{M: 13, N: 13, K: 4, StrideA: 4, StrideB: 13, StrideC: 13}
+	if n := must(l.Kernels(&none, 0, 3))(t); n != 0 {
+		t.Errorf("%d kernels where there is none", n)
+	}
+	if _, err := l.Kernels(&Product{}, 0, 3); err == nil {
+		t.Error("kernels for nothing")
+	}
 	ok(t, l.Close())
 }
 
