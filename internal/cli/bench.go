@@ -34,6 +34,17 @@ type backendFlags struct {
 	Workers int `default:"0" help:"Goroutines that compute; 0: one a core."`
 }
 
+// deviceFlags choose what computes, where that may be a card.
+type deviceFlags struct {
+	backendFlags
+	Device string `default:"cpu" placeholder:"DEVICE" help:"What computes: cpu, cuda, or cuda:N for card N."`
+}
+
+// open starts the backend.
+func (f deviceFlags) open() (device.Backend, error) {
+	return onDevice(f.Device, f.backendFlags.open)
+}
+
 // open starts the backend.
 func (f backendFlags) open() (*cpu.Backend, error) {
 	if f.Workers < 0 {

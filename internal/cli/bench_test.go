@@ -36,6 +36,33 @@ func TestParseShape(t *testing.T) {
 	}
 }
 
+// TestDeviceOfBench refuses what is no device, and negative workers only where
+// there are workers.
+func TestDeviceOfBench(t *testing.T) {
+	for _, c := range []struct {
+		device  string
+		workers int
+		want    string
+	}{
+		{"gpu", 0, "--device gpu: write cpu, cuda, or cuda:N for card N"},
+		{"cpu:0", 0, "--device cpu:0: write cpu, cuda, or cuda:N for card N"},
+		{"cuda:x", 0, "--device cuda:x: write cpu, cuda, or cuda:N for card N"},
+		{"cpu", -1, "--workers -1: a number of goroutines is not negative"},
+	} {
+		b, err := deviceFlags{backendFlags{tierFlag{"auto"}, c.workers}, c.device}.open()
+		if b != nil || err == nil || err.Error() != c.want {
+			t.Errorf("--device %s: %v, %v", c.device, b, err)
+		}
+	}
+	b, err := deviceFlags{backendFlags{tierFlag{"portable"}, 1}, "cpu"}.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil || b.Name() != "cpu/portable" {
+		t.Errorf("%s, %v", b.Name(), err)
+	}
+}
+
 // TestRecut changes a copy only.
 func TestRecut(t *testing.T) {
 	net := &model.Net{

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/locorun/locorun/graphs/cpu"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
 )
 
 // benchKernelsCmd times kernels.
 type benchKernelsCmd struct {
-	backendFlags
+	deviceFlags
 	Shape []string      `sep:"none" placeholder:"N,C,H,W,K,k,STRIDE,GROUPS" help:"Time a convolution of N pictures, C to K channels, a window of k x k and padding k/2, instead of the list; may be repeated."`
 	Match string        `placeholder:"TEXT" help:"Time only kernels whose name begins so, such as conv or norm."`
 	Time  time.Duration `default:"100ms" help:"How long each kernel is repeated, three times at least."`
@@ -111,7 +111,7 @@ func parseShape(text string) (measure.Conv, error) {
 }
 
 // time times the kernels; a terminal is told which is at hand.
-func (c *benchKernelsCmd) time(env *Env, b *cpu.Backend, kernels []measure.Kernel) ([]kernelRow, error) {
+func (c *benchKernelsCmd) time(env *Env, b device.Backend, kernels []measure.Kernel) ([]kernelRow, error) {
 	limits := measure.Limits{Time: c.Time, Repeats: 3, Peak: peakOf(env, b)}
 	var rows []kernelRow
 	for i, k := range kernels {

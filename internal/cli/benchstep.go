@@ -17,7 +17,7 @@ import (
 type benchStepCmd struct {
 	program
 	memoryFlags
-	backendFlags
+	deviceFlags
 	stepFlags
 	Microbatch int  `placeholder:"N" help:"Images in a microbatch; default: as the file says."`
 	Turn       int  `default:"1" help:"Which turn to time, where units train in turn."`

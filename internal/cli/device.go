@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/graphs/cuda"
 	"github.com/locorun/locorun/graphs/cuda/driver"
 	"github.com/locorun/locorun/graphs/device"
@@ -11,11 +12,17 @@ import (
 
 // backend starts the backend that --device names.
 func (c *runCmd) backend() (device.Backend, error) {
-	kind, number, numbered := strings.Cut(c.Device, ":")
+	return onDevice(c.Device, c.tierFlag.backend)
+}
+
+// onDevice starts the backend that a --device names; host starts that of the
+// processor.
+func onDevice(name string, host func() (*cpu.Backend, error)) (device.Backend, error) {
+	kind, number, numbered := strings.Cut(name, ":")
 	index, err := strconv.Atoi(number)
 	switch {
 	case kind == "cpu" && !numbered:
-		b, err := c.tierFlag.backend()
+		b, err := host()
 		if err != nil {
 			return nil, err // a nil *cpu.Backend is no nil Backend
 		}
@@ -23,7 +30,7 @@ func (c *runCmd) backend() (device.Backend, error) {
 	case kind == "cuda" && (!numbered || err == nil && index >= 0):
 		return onCard(index)
 	}
-	return nil, wrongf("--device %s: write cpu, cuda, or cuda:N for card N", c.Device)
+	return nil, wrongf("--device %s: write cpu, cuda, or cuda:N for card N", name)
 }
 
 // onCard starts a card.

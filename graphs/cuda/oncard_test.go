@@ -1,0 +1,78 @@
+package cuda
+
+import (
+	"os"
+	"testing"
+
+	"github.com/locorun/locorun/graphs/conformance"
+	"github.com/locorun/locorun/graphs/cuda/driver"
+	"github.com/locorun/locorun/graphs/device"
+)
+
+// TestOnCard is TestEmulated on a card, which it asks for: with
+// LOCORUN_TEST_CARD=1 it fails where there is none.
+func TestOnCard(t *testing.T) {
+	if os.Getenv("LOCORUN_TEST_CARD") != "1" {
+		t.Skip("LOCORUN_TEST_CARD is not 1")
+	}
+	open := cardBackend(images{})
+	t.Run("Conformance", func(t *testing.T) {
+		conformance.Run(t, func() device.Backend { return open(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
+	})
+	t.Run("TwoBackendsGiveTheSameBytes", func(t *testing.T) {
+		conformance.Same(t, func() device.Backend { return open(t) }, func() device.Backend { return open(t) })
+	})
+	for _, c := range []struct {
+		name string
+		test func(*testing.T, opener)
+	}{
+		{"WideMaps", testWideMaps},
+		{"NaNsStay", testNaNsStay},
+		{"Refusals", testRefusals},
+		{"UpdateRefusals", testUpdateRefusals},
+		{"ConvNormGradRefusals", testConvNormGradRefusals},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
+	}
+	for _, c := range []struct {
+		name string
+		test func(*bench)
+	}{
+		{"TilesGiveTheSameBytes", tilesGiveTheSameBytes},
+		{"WeightTiles", weightTiles},
+		{"ReadThroughNorm", readThroughNorm},
+		{"NTXentOfLargeAndSmall", ntxentOfLargeAndSmall},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := open(t).(emulated).Backend
+			t.Cleanup(func() {
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+			c.test(&bench{T: t, b: b, r: run{b: b}, seed: 1})
+		})
+	}
+}
+
+// cardBackend gives what opens backends on the first card. Kernels are compiled
+// for it once.
+func cardBackend(kept images) opener {
+	return func(t *testing.T) device.Backend {
+		t.Helper()
+		c, err := driver.NewCompiler()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := driver.Open(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("on %s", d.Name())
+		b, err := New(Options{Device: d, Compiler: c, Cache: kept})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return emulated{b}
+	}
+}
