@@ -191,11 +191,13 @@ func TestPanicsElsewhere(t *testing.T) {
 	}{
 		{name: "loader", run: func(r *Run) { r.images = panicky{r.images, 5} }, want: "unit \"u1\": images of batch "},
 		{name: "pictures of readouts", net: readouts, run: func(r *Run) { r.test = panicky{r.test, 3} }, want: "readout: "},
-		{name: "batch event", config: func(c *Config) { c.Events.Batch = func(r BatchReport) {
-			if r.Unit == "u1" { // any unit may be the first
-				boom()
+		{name: "batch event", config: func(c *Config) {
+			c.Events.Batch = func(r BatchReport) {
+				if r.Unit == "u1" { // any unit may be the first
+					boom()
+				}
 			}
-		} },
+		},
 			want: "unit \"u1\": update of batch 0: panic: planted"},
 		{name: "unapplied event", net: func(n *model.Net) {
 			overflow(n)
