@@ -4,7 +4,9 @@
     python torch_step.py resnet-small --method loco --way once --mode eager
 
 A step is forward, backward and update of one batch on views that were made
-before: random pictures, channels last, f32. Give malloc its settings in the
+before: random pictures, channels last, f32. With --device cuda it runs on a card
+and CUDA's events are the clock; --precision bf16 casts automatically, with
+weights, statistics and losses in f32. On a processor, give malloc its settings in the
 environment, as compare.py does; without them PyTorch loses much of its time to
 page faults. --describe prints what the network is; --selftest checks the steps,
 with --mode compile the compiled ones too.
@@ -77,6 +79,44 @@ def why_not_compiled(error):
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
+class Cast(torch.nn.Module):
+    """A module that computes in bfloat16 where that is safe."""
+
+    def __init__(self, inner, device):
+        super().__init__()
+        self.inner, self.device = inner, device
+
+    def forward(self, x):
+        with torch.autocast(self.device, torch.bfloat16):
+            return self.inner(x)
+
+
+class Half(Model):
+    """A model in bfloat16, with weights, statistics and losses in float32."""
+
+    def __init__(self, network, method, batch, device):
+        super().__init__(network, method, batch)
+        self.stages = torch.nn.ModuleList(Cast(s, device) for s in self.stages)
+        self.decoders = torch.nn.ModuleList(Cast(d, device) for d in self.decoders)
+
+    def score(self, unit, y):
+        return self.losses[unit](self.decoders[unit](y).float())
+
+
+def new_model(options, network, batch):
+    if options.precision == "bf16":
+        return Half(network, options.method, batch, options.device)
+    return Model(network, options.method, batch)
+
+
+def set_precision(precision):
+    """Says what a product of float32 may do with its factors; PyTorch lets
+    convolutions on a card round them unless told."""
+    torch.set_float32_matmul_precision("highest" if precision == "f32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "f32"
+    torch.backends.cudnn.benchmark = True
+
+
 class Run:
     """One configuration; what it says about itself, and its measured steps."""
 
@@ -84,9 +124,11 @@ class Run:
         network = NETWORKS[options.network]
         self.options, self.batch = options, options.batch or network.batch
         torch.manual_seed(1)
-        self.model = Model(network, options.method, self.batch).to(memory_format=torch.channels_last)
+        self.model = new_model(options, network, self.batch).to(options.device, memory_format=torch.channels_last)
         self.optimizer, self.kind = make_optimizer(self.model)
-        views = make_views(network.size, 2 * self.batch)
+        views = make_views(network.size, 2 * self.batch).to(options.device)
+        if options.precision == "bf16":
+            views = views.bfloat16()  # else every step would begin with that
         self.backward = make_step(self.model, views, options.way, options.mode == "compile")
         self.imported, self.started = imported, resident()[0]
 
@@ -109,9 +151,6 @@ class Run:
             seconds.append(time.perf_counter() - begin)
         faults = (page_faults() - faults) / self.options.steps
         now, steady = resident()
-        losses = [[float(x) for x in row] for row in losses]
-        if not all(math.isfinite(x) for row in losses for x in row):
-            raise RuntimeError(f"a loss is not finite: {losses}")
         return {
             **self.report(seconds, first, losses),
             "page_faults_per_step": faults,
@@ -120,7 +159,32 @@ class Run:
             "resident_steady_peak_bytes": steady if forgot else max(peak, steady),
         }
 
+    def measure_on_card(self):
+        """Steps follow one another without a wait; events tell when each began."""
+        begin = time.perf_counter()
+        losses = [self.step()]
+        torch.cuda.synchronize()
+        first = time.perf_counter() - begin
+        losses += [self.step() for _ in range(self.options.warmup)]
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(self.options.steps + 1)]
+        marks[0].record()
+        for mark in marks[1:]:
+            losses.append(self.step())
+            mark.record()
+        torch.cuda.synchronize()
+        seconds = [a.elapsed_time(b) / 1e3 for a, b in zip(marks, marks[1:])]
+        return {
+            **self.report(seconds, first, losses),
+            "card": torch.cuda.get_device_name(), "cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda,
+            "card_peak_bytes": torch.cuda.max_memory_allocated(), "card_reserved_bytes": torch.cuda.memory_reserved(),
+        }
+
     def report(self, seconds, first, losses):
+        losses = [[float(x) for x in row] for row in losses]
+        if not all(math.isfinite(x) for row in losses for x in row):
+            raise RuntimeError(f"a loss is not finite: {losses}")
         return {
             **settings(self.options),
             "batch": self.batch, "pictures": 2 * self.batch,
@@ -138,7 +202,7 @@ def settings(options):
     held = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "LD_PRELOAD")
     return {
         "network": options.network, "method": options.method, "way": options.way,
-        "mode": options.mode, "threads": torch.get_num_threads(),
+        "mode": options.mode, "device": options.device, "precision": options.precision, "threads": torch.get_num_threads(),
         "torch": torch.__version__, "python": platform.python_version(),
         "capability": capability.get_cpu_capability() if hasattr(capability, "get_cpu_capability") else "unknown",
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("MALLOC_") or k in held},
@@ -151,7 +215,8 @@ def run(options, imported):
     if options.mode == "compile" and options.way == "summed":
         return {**settings(options), "skipped": "summed has no compiled form"}
     try:
-        return Run(options, imported).measure()
+        tried = Run(options, imported)
+        return tried.measure_on_card() if options.device == "cuda" else tried.measure()
     except Exception as error:
         if options.mode != "compile" or "not finite" in str(error):
             raise
@@ -164,6 +229,8 @@ def parse(arguments):
     parser.add_argument("--method", choices=("e2e", "loco", "gim"), default="e2e")
     parser.add_argument("--way", choices=WAYS, default="twice", help="where units share a stage")
     parser.add_argument("--mode", choices=("eager", "compile"), default="eager")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("f32", "tf32", "bf16"), default="f32")
     parser.add_argument("--batch", type=int, help="images of a batch, two views each")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--warmup", type=int, default=3, help="steps after the first, before the clock")
@@ -179,7 +246,7 @@ def main(arguments):
     imported = resident()[0]
     torch.set_num_threads(options.threads)
     if hasattr(torch, "set_float32_matmul_precision"):
-        torch.set_float32_matmul_precision("highest")  # no shorter format within a product
+        set_precision(options.precision)
     if options.selftest:
         import selftest
         return selftest.main(options.mode == "compile")
