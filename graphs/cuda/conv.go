@@ -92,27 +92,28 @@ func convWeight(r *run) error {
 
 // conv makes y of x and w, and of bias unless it is 0.
 func (r *run) conv(g geometry, x, w, bias, y driver.Pointer) error {
-	return g.forward()(r, g, x, w, bias, y)
+	return r.compute(task{g, driver.Forward, x, w, bias, y})
 }
 
 // convInput makes the gradient dx of x, and adds more, a gradient of x that is
 // there already, unless it is 0. dx may lie on more. g.read is not looked at: dx
 // is the gradient of what is read.
 func (r *run) convInput(g geometry, dy, w, dx, more driver.Pointer) error {
-	return g.inputGradient()(r, g, dy, w, dx, more)
+	return r.compute(task{g, driver.BackwardData, dy, w, more, dx})
 }
 
 // convWeight adds the gradient of the weights to dw, and that of the bias to
 // dbias unless it is 0.
 func (r *run) convWeight(g geometry, x, dy, dw, dbias driver.Pointer) error {
-	if err := g.weightGradient()(r, g, x, dy, dw); err != nil || dbias == 0 {
+	if err := r.compute(task{g, driver.BackwardFilter, x, dy, 0, dw}); err != nil || dbias == 0 {
 		return err
 	}
 	return r.biasGradient(g, dy, dbias)
 }
 
-// What computes a convolution is chosen by the three functions below, of its
-// shape alone.
+// Which of our own kernels computes a convolution is chosen by the three
+// functions below, of its shape alone. Where a library may compute it, compute
+// chooses.
 type (
 	forward        func(r *run, g geometry, x, w, bias, y driver.Pointer) error
 	inputGradient  func(r *run, g geometry, dy, w, dx, more driver.Pointer) error

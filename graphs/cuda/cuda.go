@@ -3,6 +3,7 @@
 // card when the backend is opened.
 //
 //	device.Call --table--> run: checks, launches --driver.Device--> stream
+//	                       convolutions, as chosen: ours, driver.DNN, driver.BLAS
 //
 // In: Calls as the op table describes them, float32. Out: the same results as
 // every backend, to the tolerances of graphs/conformance.
@@ -10,10 +11,13 @@
 // What always holds: launches go into one stream in the order of the Calls, so
 // that a Call reads what those before it wrote; sums have one order, given by
 // shapes, so that the same Call gives the same bytes on the same card; nothing is
-// computed on the host.
+// computed on the host. Where a library may compute a convolution, what does is
+// measured once and kept: Choices gives what was chosen, and a backend that is
+// told of it by SetChoices gives the same bytes.
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -31,6 +35,14 @@ type Options struct {
 	// Cache, where set, keeps compiled images: it is asked for a key, and told
 	// what was made for one.
 	Cache Cache
+	// BLAS and DNN, where they are set, may compute convolutions and products,
+	// where measuring finds them to be faster than our own kernels. They are the
+	// backend's from then on.
+	BLAS driver.BLAS
+	DNN  driver.DNN
+	// TF32 lets the libraries round the factors of convolutions and products to
+	// 10 bits behind the point, for tensor cores. Our own kernels never do.
+	TF32 bool
 }
 
 // Cache keeps compiled images by a key that names source, compiler and card.
@@ -50,6 +62,10 @@ type Backend struct {
 	functions map[string]driver.Function
 	scratch   map[slot]*buffer
 	run       run
+	libraries libraries
+	choices   map[problem]choice
+	timers    [2]driver.Event // 0 until something is measured
+	repeats   int             // of a measurement
 }
 
 var _ device.Backend = (*Backend)(nil)
@@ -57,7 +73,11 @@ var _ device.Backend = (*Backend)(nil)
 // New compiles the kernels, or takes them from the cache, and loads them. The
 // device is the backend's from then on.
 func New(o Options) (*Backend, error) {
-	b := &Backend{dev: o.Device, functions: map[string]driver.Function{}, scratch: map[slot]*buffer{}}
+	b := &Backend{
+		dev: o.Device, functions: map[string]driver.Function{}, scratch: map[slot]*buffer{},
+		libraries: libraries{blas: o.BLAS, dnn: o.DNN, tf32: o.TF32}, choices: map[problem]choice{}, repeats: 5,
+	}
+	b.libraries.opened = b.libraries.versions()
 	image, err := compile(o)
 	if err != nil {
 		return nil, err
@@ -193,5 +213,5 @@ func (b *Backend) Close() error {
 	for _, s := range b.scratch {
 		b.Free(s)
 	}
-	return b.dev.Close()
+	return errors.Join(b.libraries.close(), b.dev.Close())
 }

@@ -16,3 +16,8 @@ extern "C" __global__ void add(const float *a, const float *b, float *y, ll n) {
 extern "C" __global__ void pull(const float *a, const float *b, float *g, float scale, ll n) {
   EACH(i, n) g[i] += scale * (a[i] - b[i]);
 }
+
+// Adds a bias [c] to maps of c channels, after a product that has none.
+extern "C" __global__ void add_bias(const float *bias, float *y, int c, ll n) {
+  EACH(i, n) y[i] += bias[i % c];
+}
