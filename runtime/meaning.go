@@ -50,6 +50,9 @@ func (r *Run) Meaning() []Fact {
 	if r.counts() {
 		facts = append(facts, Fact{Name: "train.epochs", Value: fmt.Sprint(t.Epochs)})
 	}
+	if t.TF32 { // silent else, as runs from before it are
+		facts = append(facts, Fact{Name: "train.precision", Value: "tf32"})
+	}
 	facts = append(facts, stageFacts(n)...)
 	return append(facts, cutFacts(n)...)
 }

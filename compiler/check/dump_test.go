@@ -35,6 +35,9 @@ func dump(n *model.Net) string {
 	}
 	t := n.Train
 	d.line(0, "train batch %d/%d epochs %d seed %d in_turn=%t %s loss %s", t.Batch, t.Microbatch, t.Epochs, t.Seed, t.InTurn, guardsText(t.OnNaN, t.OnDivergence, t.OnCollapse), lossText(t.Loss))
+	if t.TF32 {
+		d.line(1, "precision tf32")
+	}
 	d.line(1, "%s; %s", optimizerText(t.Optimizer), scheduleText(t.Schedule))
 	for _, r := range n.Readouts {
 		d.line(0, "readout %s on %v every %d standardise=%t linear %v knn %v", r.Kind, r.On, r.Every, r.Standardise, r.Linear, r.KNN)

@@ -191,6 +191,7 @@ type Train struct {
 	Epochs            int
 	Seed              uint64
 	InTurn            bool // units in_turn
+	TF32              bool // precision tf32
 	Loss              Loss
 	Optimizer         Optimizer
 	Schedule          Schedule

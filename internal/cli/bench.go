@@ -42,7 +42,7 @@ type deviceFlags struct {
 
 // open starts the backend.
 func (f deviceFlags) open() (device.Backend, error) {
-	return onDevice(f.Device, f.backendFlags.open)
+	return onDevice(f.Device, false, f.backendFlags.open)
 }
 
 // open starts the backend.

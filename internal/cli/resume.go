@@ -239,6 +239,9 @@ func (s *session) resume(from *origin, facts []runtime.Fact) error {
 		slices.Sort(other)
 		return wrongf("cannot go on from %s: it says that it is of these units, and its weights are others: those of %s", from.path, strings.Join(slices.Compact(other), ", "))
 	}
+	if err := s.takeChoices(from); err != nil {
+		return err
+	}
 	if made := from.content.About[aboutVersion]; made != version() {
 		s.screen.warn(fmt.Errorf("%s was made by locorun %s and this is %s: equal bytes are promised for one version only", from.path, printable(made), version()))
 	}
@@ -337,6 +340,7 @@ const (
 	aboutVersion     = "version"
 	aboutProgram     = "program"
 	aboutNormalise   = "normalise"
+	aboutKernels     = "kernels"
 )
 
 // save writes a checkpoint; the lines of its batches are made durable first, so
@@ -347,6 +351,7 @@ func (s *session) save(snap *runtime.Snapshot) error {
 	if s.run.Due(step) > 0 {
 		s.unjudged.saving(step)
 	}
+	s.keepChoices()
 	name, err := s.store.Save(&checkpoint.Content{Step: step, About: s.about, Tensors: tensorsOf(snap)})
 	s.screen.set.Checkpoint(err)
 	if err != nil {

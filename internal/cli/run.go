@@ -143,7 +143,7 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.backend()
+	backend, err := c.backend(net)
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,7 @@ type session struct {
 	run      *runtime.Run
 	dir      *journal.Directory
 	journal  *journal.Run
+	chooser  chooser // the backend, where it is one
 	store    *checkpoint.Store
 	about    map[string]string // what checkpoints say about the run
 	resumed  *runtime.Resumed  // nil: the run starts
@@ -193,6 +194,7 @@ type session struct {
 func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
 	s.saved.Store(-1)
+	s.chooser, _ = backend.(chooser)
 	s.screen = newScreen(s.env, s.net)
 	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, runtime.DeviceKind(backend), s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Judged: s.unjudged.done, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
