@@ -52,7 +52,7 @@ func (c *benchKernelsCmd) Run(env *Env) error {
 	if c.Time < 0 {
 		return wrongf("--time %v is negative", c.Time)
 	}
-	backend, err := c.open()
+	backend, err := c.open(false)
 	if err != nil {
 		return err
 	}

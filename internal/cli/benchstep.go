@@ -83,7 +83,7 @@ func (c *benchStepCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.open()
+	backend, err := c.open(net.Train.TF32)
 	if err != nil {
 		return err
 	}

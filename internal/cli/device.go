@@ -13,18 +13,17 @@ import (
 
 // backend starts the backend that --device names, for a program.
 func (c *runCmd) backend(net *model.Net) (device.Backend, error) {
-	if net.Train.TF32 && strings.HasPrefix(c.Device, "cpu") {
-		return nil, wrongf("precision tf32 is a card's: a processor computes in f32; run with --device cuda, or write precision f32")
-	}
 	return onDevice(c.Device, net.Train.TF32, c.tierFlag.backend)
 }
 
-// onDevice starts the backend that a --device names; host starts that of the
-// processor.
+// onDevice starts the backend that a --device names, in TF32 or not; host starts
+// that of the processor.
 func onDevice(name string, tf32 bool, host func() (*cpu.Backend, error)) (device.Backend, error) {
 	kind, number, numbered := strings.Cut(name, ":")
 	index, err := strconv.Atoi(number)
 	switch {
+	case kind == "cpu" && !numbered && tf32:
+		return nil, wrongf("precision tf32 is a card's: a processor computes in f32; run with --device cuda, or write precision f32")
 	case kind == "cpu" && !numbered:
 		b, err := host()
 		if err != nil {
