@@ -94,8 +94,12 @@ train() { # directory, further arguments: a run without an endpoint
   "$work/locorun" run --listen off --out "$dir" "$@"
 }
 
-weights() { # run directory: the hash of its encoder
-  "$work/locorun" export "$1" --to "$1.safetensors" >/dev/null && sha256sum <"$1.safetensors" | cut -c1-16
+weights() { # run directory: the hash of its encoder, without the header, which names the directory
+  "$work/locorun" export "$1" --to "$1.safetensors" >/dev/null && python3 - "$1.safetensors" <<'END'
+import hashlib, sys
+held = open(sys.argv[1], "rb").read()
+print(hashlib.sha256(held[8 + int.from_bytes(held[:8], "little"):]).hexdigest()[:16])
+END
 }
 
 step_devices() {

@@ -15,9 +15,14 @@ func TestOnCard(t *testing.T) {
 	if os.Getenv("LOCORUN_TEST_CARD") != "1" {
 		t.Skip("LOCORUN_TEST_CARD is not 1")
 	}
-	open := cardBackend(images{})
+	kept := images{}
+	open := cardBackend(kept, false)
 	t.Run("Conformance", func(t *testing.T) {
 		conformance.Run(t, func() device.Backend { return open(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
+	})
+	t.Run("ConformanceOfLibraries", func(t *testing.T) {
+		b := cardBackend(kept, true)
+		conformance.Run(t, func() device.Backend { return b(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
 	})
 	t.Run("TwoBackendsGiveTheSameBytes", func(t *testing.T) {
 		conformance.Same(t, func() device.Backend { return open(t) }, func() device.Backend { return open(t) })
@@ -56,8 +61,8 @@ func TestOnCard(t *testing.T) {
 }
 
 // cardBackend gives what opens backends on the first card. Kernels are compiled
-// for it once.
-func cardBackend(kept images) opener {
+// for it once. With libraries, NVIDIA's compute where they are faster.
+func cardBackend(kept images, libraries bool) opener {
 	return func(t *testing.T) device.Backend {
 		t.Helper()
 		c, err := driver.NewCompiler()
@@ -69,7 +74,16 @@ func cardBackend(kept images) opener {
 			t.Fatal(err)
 		}
 		t.Logf("on %s", d.Name())
-		b, err := New(Options{Device: d, Compiler: c, Cache: kept})
+		o := Options{Device: d, Compiler: c, Cache: kept}
+		if libraries {
+			if o.BLAS, err = driver.NewBLAS(d); err != nil {
+				t.Fatal(err)
+			}
+			if o.DNN, err = driver.NewDNN(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := New(o)
 		if err != nil {
 			t.Fatal(err)
 		}
