@@ -24,9 +24,6 @@ import (
 	"github.com/locorun/locorun/runtime/rng"
 )
 
-// thorough says that tests may take minutes.
-func thorough() bool { return os.Getenv("LOCORUN_LONG") != "" }
-
 // killAt names the variable that makes the command kill itself after so many
 // operations on the directory of its checkpoints.
 const killAt = "LOCORUN_TEST_KILL_AT"
@@ -262,7 +259,7 @@ func seeded(t *testing.T) *rand.Rand {
 // happened.
 func TestKilled(t *testing.T) {
 	rounds := 20
-	if thorough() {
+	if long() {
 		rounds = 200
 	}
 	m, random, killed := newMortal(t, 12, 5), seeded(t), 0
@@ -285,7 +282,7 @@ func TestKilled(t *testing.T) {
 // TestKilledAgainAndAgain kills the same run five times.
 func TestKilledAgainAndAgain(t *testing.T) {
 	chains := 2
-	if thorough() {
+	if long() {
 		chains = 20
 	}
 	m, random := newMortal(t, 12, 5), seeded(t)
@@ -313,7 +310,7 @@ func TestEveryCheckpoint(t *testing.T) {
 	}
 	resume("--out", whole, "--checkpoint-every", "1", "--keep", "100", m.file)
 	step := 7
-	if thorough() {
+	if long() {
 		step = 1
 	}
 	for n := 1; n <= 51; n += step {

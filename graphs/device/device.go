@@ -1,7 +1,7 @@
 // Package device is the contract between subgraphs and the hardware they run
 // on: memory, copies and ops, with nothing in it that assumes a host pointer.
 //
-//	graphs --Call--> device.Backend (graphs/cpu, later graphs/cuda)
+//	graphs --Call--> device.Backend (graphs/cpu, graphs/cuda)
 //
 // A Backend owns Buffers; a Tensor is a typed window into one. A Call runs one
 // row of the op table on tensors. The same Call with the same bytes in its
