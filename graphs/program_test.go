@@ -55,7 +55,7 @@ func TestReadAndWriteRefuse(t *testing.T) {
 	}{
 		{f, 0, 2, "graphs: write f: 2 elements, not 3"},
 		{f, -1, 3, "graphs: write: value f: no microbatch -1"},
-		{index, 0, 3, "graphs: write: value index is i32, not f32 or f64"},
+		{index, 0, 3, "graphs: write: value index is i32, not floats"},
 		{loose, 0, 3, "graphs: write: value loose has no place in the memory plan"},
 		{99, 0, 3, "graphs: write: no value 99"},
 		{ir.None, 0, 3, "graphs: write: no value -1"},

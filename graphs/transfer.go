@@ -44,7 +44,7 @@ func (p *Program) tensor(v ir.ValueID, micro int) (device.Tensor, error) {
 }
 
 // Read copies a value of a microbatch from the device. Values of float64 are
-// rounded to float32; others than floats are refused.
+// rounded to float32, of bfloat16 widened; others than floats are refused.
 func (p *Program) Read(v ir.ValueID, micro int) ([]float32, error) {
 	t, err := p.floats(v, micro)
 	if err != nil {
@@ -80,8 +80,8 @@ func (p *Program) read(v ir.ValueID, t device.Tensor, data []float32) error {
 }
 
 // Write copies data to a value of a microbatch on the device, as many elements
-// as the value has. Values of float64 are widened; others than floats are
-// refused.
+// as the value has. Data are widened for values of float64, rounded for those of
+// bfloat16; others than floats are refused.
 func (p *Program) Write(v ir.ValueID, micro int, data []float32) error {
 	t, err := p.floats(v, micro)
 	if err != nil {
@@ -120,22 +120,32 @@ func toWire(raw []byte, data []float32, d op.Dtype) {
 		return
 	}
 	for i, x := range data {
-		if d == op.F64 {
+		switch d {
+		case op.F64:
 			binary.LittleEndian.PutUint64(raw[8*i:], math.Float64bits(float64(x)))
-		} else {
+		case op.BF16:
+			binary.LittleEndian.PutUint16(raw[2*i:], op.Narrow(x))
+		default:
 			binary.LittleEndian.PutUint32(raw[4*i:], math.Float32bits(x))
 		}
 	}
 }
 
 func fromWire(data []float32, raw []byte, d op.Dtype) {
-	if inPlace(d) {
-		return
+	if !inPlace(d) {
+		decode(data, raw, d)
 	}
+}
+
+// decode reads elements from their wire form.
+func decode(data []float32, raw []byte, d op.Dtype) {
 	for i := range data {
-		if d == op.F64 {
+		switch d {
+		case op.F64:
 			data[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
-		} else {
+		case op.BF16:
+			data[i] = op.Widen(binary.LittleEndian.Uint16(raw[2*i:]))
+		default:
 			data[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
 		}
 	}
@@ -143,8 +153,8 @@ func fromWire(data []float32, raw []byte, d op.Dtype) {
 
 func (p *Program) floats(v ir.ValueID, micro int) (device.Tensor, error) {
 	t, err := p.tensor(v, micro)
-	if err == nil && t.Dtype != op.F32 && t.Dtype != op.F64 {
-		err = fmt.Errorf("value %s is %s, not f32 or f64", p.ir.Values[v].Name, t.Dtype)
+	if err == nil && t.Dtype == op.I32 {
+		err = fmt.Errorf("value %s is %s, not floats", p.ir.Values[v].Name, t.Dtype)
 	}
 	return t, err
 }

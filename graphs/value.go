@@ -92,6 +92,8 @@ func dtype(d op.Dtype) tensor.Dtype {
 		return tensor.Float64
 	case op.I32:
 		return tensor.Int32
+	case op.BF16:
+		return tensor.Uint16 // Gorgonia has no such type, and never looks at elements
 	}
 	panic(fmt.Sprintf("graphs: element type %d", d))
 }

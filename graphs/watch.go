@@ -44,7 +44,7 @@ func (e *NotFinite) Error() string {
 func (p *Program) Watch(on bool) {
 	p.watch = nil
 	if on {
-		p.watch = &watch{backend: p.memory.backend, raw: make([]byte, watchBytes), floats: make([]float32, watchBytes/4)}
+		p.watch = &watch{backend: p.memory.backend, raw: make([]byte, watchBytes), floats: make([]float32, watchBytes/2)}
 	}
 }
 
@@ -130,7 +130,7 @@ func argName(args []op.Arg, i int) string {
 // are, and that element.
 func (w *watch) first(t device.Tensor) (at int, number float64, err error) {
 	size := t.Dtype.Size()
-	if t.Dtype != op.F32 && t.Dtype != op.F64 {
+	if t.Dtype == op.I32 {
 		return -1, 0, nil
 	}
 	for from, all := 0, t.Elements(); from < all; from += watchBytes / size {
@@ -156,10 +156,8 @@ func (w *watch) firstOf(raw []byte, d op.Dtype) (int, float64) {
 		}
 		return -1, 0
 	}
-	x := w.floats[:len(raw)/4]
-	for i := range x {
-		x[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
+	x := w.floats[:len(raw)/d.Size()]
+	decode(x, raw, d)
 	if i := FirstNotFinite(x); i >= 0 {
 		return i, float64(x[i])
 	}

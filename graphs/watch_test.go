@@ -145,3 +145,36 @@ func TestWatchReadsAll(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowTravels writes and reads a value in bfloat16, and looks through it.
+func TestNarrowTravels(t *testing.T) {
+	for _, n := range []int{1, watchBytes/2 - 1, watchBytes / 2, watchBytes/2 + 1} {
+		s := newSketch()
+		a := s.value("a", ir.Activation, op.BF16, 1, n)
+		s.segment("s3", do(op.ReLU, op.Attr{}, ids(a), ids(s.value("y", ir.Activation, op.BF16, 1, n))))
+		p := build(t, s, newSpy(t))
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(i) / 3
+		}
+		write(t, p, a, 0, x...)
+		got, err := p.Read(a, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if got[i] != op.Widen(op.Narrow(x[i])) {
+				t.Fatalf("element %d: %g of %g", i, got[i], x[i])
+			}
+		}
+		p.Watch(true)
+		if at, _, err := p.watch.first(p.Tensor(a, 0)); at >= 0 || err != nil {
+			t.Errorf("%d elements: %d is not finite, %v", n, at, err)
+		}
+		x[n-1] = inf
+		write(t, p, a, 0, x...)
+		if at, number, err := p.watch.first(p.Tensor(a, 0)); at != n-1 || !math.IsInf(number, 1) || err != nil {
+			t.Errorf("%d elements: %d is %g, %v", n, at, number, err)
+		}
+	}
+}

@@ -50,8 +50,8 @@ func (r *Run) Meaning() []Fact {
 	if r.counts() {
 		facts = append(facts, Fact{Name: "train.epochs", Value: fmt.Sprint(t.Epochs)})
 	}
-	if t.TF32 { // silent else, as runs from before it are
-		facts = append(facts, Fact{Name: "train.precision", Value: "tf32"})
+	if t.Precision != model.F32 { // silent else, as runs from before it are
+		facts = append(facts, Fact{Name: "train.precision", Value: t.Precision.String()})
 	}
 	facts = append(facts, stageFacts(n)...)
 	return append(facts, cutFacts(n)...)

@@ -270,7 +270,8 @@ func TestMeaning(t *testing.T) {
 		"stage":    {func(n *model.Net) { n.Stages[1].Layers[0].Bias = true }, []string{"stage s2"}, false},
 		"loss":     {func(n *model.Net) { n.Units[1].Loss.Temperature = 0.25 }, []string{"unit u2"}, true},
 		"views":    {func(n *model.Net) { n.Views = n.Views[1:] }, []string{"views"}, false},
-		"tf32":     {func(n *model.Net) { n.Train.TF32 = true }, []string{"train.precision"}, false},
+		"tf32":     {func(n *model.Net) { n.Train.Precision = model.TF32 }, []string{"train.precision"}, false},
+		"bf16":     {func(n *model.Net) { n.Train.Precision = model.BF16 }, []string{"train.precision"}, false},
 		"data":     {func(n *model.Net) { n.Data.Images.N++ }, []string{"data.images", "data.normalise"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -35,8 +35,8 @@ func dump(n *model.Net) string {
 	}
 	t := n.Train
 	d.line(0, "train batch %d/%d epochs %d seed %d in_turn=%t %s loss %s", t.Batch, t.Microbatch, t.Epochs, t.Seed, t.InTurn, guardsText(t.OnNaN, t.OnDivergence, t.OnCollapse), lossText(t.Loss))
-	if t.TF32 {
-		d.line(1, "precision tf32")
+	if t.Precision != model.F32 {
+		d.line(1, "precision %s", t.Precision)
 	}
 	d.line(1, "%s; %s", optimizerText(t.Optimizer), scheduleText(t.Schedule))
 	for _, r := range n.Readouts {

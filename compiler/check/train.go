@@ -58,7 +58,7 @@ var numericForms = map[string]form{
 // wordForms are the settings that are a word.
 var wordForms = map[string]form{
 	"units":         {"units together, or units in_turn", []field{{name: "units", want: wantWord, words: []string{"together", "in_turn"}}}},
-	"precision":     {"precision f32, or precision tf32", []field{{name: "precision", want: wantWord, words: []string{"f32", "tf32"}}}},
+	"precision":     {"precision f32, precision tf32, or precision bf16", []field{{name: "precision", want: wantWord, words: []string{"f32", "tf32", "bf16"}}}},
 	"on_nan":        {"on_nan stop, or on_nan skip", []field{{name: "on_nan", want: wantWord, words: []string{"stop", "skip"}}}},
 	"on_divergence": {"on_divergence warn, or on_divergence stop", []field{{name: "on_divergence", want: wantWord, words: []string{"warn", "stop"}}}},
 	"on_collapse":   {"on_collapse warn, or on_collapse stop", []field{{name: "on_collapse", want: wantWord, words: []string{"warn", "stop"}}}},
@@ -170,7 +170,7 @@ func (c *checker) checkTrain() {
 	}
 	c.trainNumbers(t, s)
 	t.InTurn = c.wordOf(s.statements["units"], "together") == "in_turn"
-	t.TF32 = c.wordOf(s.statements["precision"], "f32") == "tf32"
+	t.Precision = precisions[c.wordOf(s.statements["precision"], "f32")]
 	s.unit = c.overrides(s.statements, s.unit)
 	t.Loss, t.Optimizer, t.Schedule = s.unit.loss, s.unit.optimizer, s.unit.schedule
 	c.trainGuards(s.unit.guards)
@@ -355,3 +355,6 @@ func (c *checker) schedule(s *dsl.Statement) model.Schedule {
 	}
 	return model.Schedule{Range: head(s), Kind: kind, Warmup: w}
 }
+
+// precisions are the words behind precision.
+var precisions = map[string]model.Precision{"f32": model.F32, "tf32": model.TF32, "bf16": model.BF16}

@@ -64,6 +64,9 @@ func (p *Program) verifyOp(o *Op) error {
 	if err := verifyArgs(row.Out, o.Out); err != nil {
 		return fmt.Errorf("%s results: %w", row.Name, err)
 	}
+	if err := p.verifyTypes(o, row); err != nil {
+		return fmt.Errorf("%s: %w", row.Name, err)
+	}
 	if row.Shape == nil {
 		return nil
 	}
@@ -89,6 +92,36 @@ func verifyArgs(row []op.Arg, ids []ValueID) error {
 		if id == None && !a.Optional {
 			return fmt.Errorf("%s is absent", a.Name)
 		}
+	}
+	return nil
+}
+
+// verifyTypes checks that an op's maps are of one type, and that nothing else is
+// BF16, but for what is copied as it is.
+func (p *Program) verifyTypes(o *Op, row *op.Row) error {
+	var narrow, wide ValueID = None, None
+	for _, side := range []struct {
+		args []op.Arg
+		ids  []ValueID
+	}{{row.In, o.In}, {row.Out, o.Out}} {
+		for i, id := range side.ids {
+			if id == None {
+				continue
+			}
+			is := p.Values[id].Dtype == op.BF16
+			a := &side.args[min(i, len(side.args)-1)]
+			switch {
+			case is && !a.Map && o.Code != op.Copy:
+				return fmt.Errorf("%s is %s, but no map", p.Values[id].Name, op.BF16)
+			case is:
+				narrow = id
+			case a.Map || o.Code == op.Copy:
+				wide = id
+			}
+		}
+	}
+	if narrow != None && wide != None {
+		return fmt.Errorf("%s is %s and %s is %s", p.Values[narrow].Name, op.BF16, p.Values[wide].Name, p.Values[wide].Dtype)
 	}
 	return nil
 }

@@ -53,7 +53,8 @@ var passes = []pass{
 	{"onread", (*builder).onReadPass, []string{"updates"}, "a norm's result goes where convolutions can apply the norm as they read, all of whose readers must be there"},
 	{"compact", (*builder).compactPass, []string{"onread"}, "values that the passes before left unused go before memory is given out"},
 	{"count", (*builder).countPass, []string{"compact"}, "operations are counted on the final ops"},
-	{"memory", (*builder).memoryPass, []string{"compact"}, "lifetimes need the final order"},
+	{"narrow", (*builder).narrowPass, []string{"compact"}, "maps get their type once all ops are there that make and read them, and before memory is given out"},
+	{"memory", (*builder).memoryPass, []string{"narrow"}, "lifetimes need the final order, and sizes the types"},
 }
 
 func init() {

@@ -184,6 +184,25 @@ type Loss struct {
 	Batch       bool // negatives=batch, else negatives=microbatch
 }
 
+// Precision is what a card computes a training in; weights, their gradients,
+// statistics and losses are float32 in each.
+type Precision string
+
+// The precisions. The zero Precision is F32.
+const (
+	F32  Precision = ""     // float32
+	TF32 Precision = "tf32" // factors of products may be rounded to 10 bits behind the point
+	BF16 Precision = "bf16" // maps and their gradients are kept in 16 bits, 7 behind the point
+)
+
+// String is the word of the language.
+func (p Precision) String() string {
+	if p == F32 {
+		return "f32"
+	}
+	return string(p)
+}
+
 // Train is the train block.
 type Train struct {
 	Range             diag.Range
@@ -191,7 +210,7 @@ type Train struct {
 	Epochs            int
 	Seed              uint64
 	InTurn            bool // units in_turn
-	TF32              bool // precision tf32
+	Precision         Precision
 	Loss              Loss
 	Optimizer         Optimizer
 	Schedule          Schedule

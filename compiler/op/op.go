@@ -10,6 +10,8 @@
 // [out, in].
 package op
 
+import "math"
+
 // Code names an op. The zero Code is invalid.
 type Code uint8
 
@@ -64,12 +66,26 @@ const (
 	F32 Dtype = iota + 1
 	F64
 	I32
+	BF16 // the upper half of an F32: 8 bits of exponent, 7 behind the point
 )
 
 // Size is the number of bytes of one element.
-func (d Dtype) Size() int { return [...]int{0, 4, 8, 4}[d] }
+func (d Dtype) Size() int { return [...]int{0, 4, 8, 4, 2}[d] }
 
-func (d Dtype) String() string { return [...]string{"invalid", "f32", "f64", "i32"}[d] }
+func (d Dtype) String() string { return [...]string{"invalid", "f32", "f64", "i32", "bf16"}[d] }
+
+// Narrow is the upper half of x, rounded to the nearest, to even where two are:
+// x as BF16. A NaN stays one.
+func Narrow(x float32) uint16 {
+	b := math.Float32bits(x)
+	if x != x {
+		return uint16(b>>16) | 1<<6 // quiet, so that it is none of the infinities
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}
+
+// Widen is the F32 that a BF16 stands for.
+func Widen(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
 
 // NormMode says which statistics a Norm uses and keeps.
 type NormMode uint8

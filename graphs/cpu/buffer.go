@@ -123,7 +123,7 @@ func (b *Backend) window(t device.Tensor) ([]byte, error) {
 	if buf.mem == nil {
 		return nil, fmt.Errorf("tensor lies in a buffer that was freed")
 	}
-	if t.Dtype < op.F32 || t.Dtype > op.I32 {
+	if t.Dtype < op.F32 || t.Dtype > op.BF16 {
 		return nil, fmt.Errorf("tensor %v has no type", t.Shape)
 	}
 	n, err := elements(t.Shape)

@@ -33,7 +33,7 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	return &bench{T: t, b: b, r: run{b: b}, seed: 1}
+	return &bench{T: t, b: b, r: run{b: b, lane: b.lane}, seed: 1}
 }
 
 // TestOnHost runs what needs kernels, which take seconds to compile, on one
@@ -46,7 +46,7 @@ func TestOnHost(t *testing.T) {
 		"read through norm":         readThroughNorm,
 		"ntxent of large and small": ntxentOfLargeAndSmall,
 	} {
-		t.Run(name, func(t *testing.T) { test(&bench{T: t, b: b.b, r: run{b: b.b}, seed: 1}) })
+		t.Run(name, func(t *testing.T) { test(&bench{T: t, b: b.b, r: run{b: b.b, lane: b.b.lane}, seed: 1}) })
 	}
 }
 
@@ -70,7 +70,7 @@ func (b *bench) put(v []float32, shift int) driver.Pointer {
 	}
 	b.Cleanup(func() { b.b.Free(m) })
 	raw, at := encoded(v), m.at+driver.Pointer(shift)
-	if err := b.b.dev.Upload(at, raw, b.b.stream); err != nil {
+	if err := b.b.dev.Upload(at, raw, b.b.lane.stream); err != nil {
 		b.Fatal(err)
 	}
 	return at
@@ -87,7 +87,7 @@ func encoded(v []float32) []byte {
 func (b *bench) get(at driver.Pointer, n int) []float32 {
 	b.Helper()
 	raw, v := make([]byte, 4*n), make([]float32, n)
-	if err := b.b.dev.Download(raw, at, b.b.stream); err != nil {
+	if err := b.b.dev.Download(raw, at, b.b.lane.stream); err != nil {
 		b.Fatal(err)
 	}
 	for i := range v {

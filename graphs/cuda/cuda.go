@@ -54,18 +54,16 @@ type Cache interface {
 // Backend is a card with the kernels loaded; it satisfies device.Backend.
 type Backend struct {
 	dev     driver.Device
-	stream  driver.Stream
 	module  driver.Module
 	counted atomic.Int64
 
-	mu        sync.Mutex // Calls are launched one after another
+	lane *lane // into which Calls go
+
+	mu        sync.Mutex // over the rest
 	functions map[string]driver.Function
-	scratch   map[slot]*buffer
-	run       run
 	libraries libraries
 	choices   map[problem]choice
-	timers    [2]driver.Event // 0 until something is measured
-	repeats   int             // of a measurement
+	repeats   int // of a measurement
 }
 
 var _ device.Backend = (*Backend)(nil)
@@ -74,7 +72,7 @@ var _ device.Backend = (*Backend)(nil)
 // device is the backend's from then on.
 func New(o Options) (*Backend, error) {
 	b := &Backend{
-		dev: o.Device, functions: map[string]driver.Function{}, scratch: map[slot]*buffer{},
+		dev: o.Device, functions: map[string]driver.Function{},
 		libraries: libraries{blas: o.BLAS, dnn: o.DNN, tf32: o.TF32}, choices: map[problem]choice{}, repeats: 5,
 	}
 	b.libraries.opened = b.libraries.versions()
@@ -85,8 +83,8 @@ func New(o Options) (*Backend, error) {
 	if b.module, err = b.dev.Load(image); err != nil {
 		return nil, fmt.Errorf("cuda: kernels: %w", err)
 	}
-	if b.stream, err = b.dev.NewStream(); err != nil {
-		return nil, fmt.Errorf("cuda: %w", err)
+	if b.lane, err = newLane(b); err != nil {
+		return nil, err
 	}
 	return b, nil
 }
@@ -136,7 +134,7 @@ func (b *Backend) alloc(bytes int64) (*buffer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %d bytes: %w", bytes, err)
 	}
-	if err := b.dev.Fill(p, 0, bytes, b.stream); err != nil {
+	if err := b.dev.Fill(p, 0, bytes, b.lane.stream); err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
 	return &buffer{p, bytes}, nil
@@ -148,8 +146,8 @@ func (b *Backend) Free(m device.Buffer) {
 	if !ok || own.at == 0 {
 		return
 	}
-	_ = b.dev.Sync(b.stream) // what still runs may use it; its failure is the next call's
-	_ = b.dev.Free(own.at)   // memory that the driver does not take back is lost with the process
+	_ = b.dev.Sync(b.lane.stream) // what still runs may use it; its failure is the next call's
+	_ = b.dev.Free(own.at)        // memory that the driver does not take back is lost with the process
 	own.at = 0
 }
 
@@ -159,7 +157,7 @@ func (b *Backend) Write(t device.Tensor, src []byte) error {
 	if err != nil || len(src) == 0 {
 		return err
 	}
-	return b.dev.Upload(p, src, b.stream)
+	return b.dev.Upload(p, src, b.lane.stream)
 }
 
 // Read implements device.Backend.
@@ -168,7 +166,7 @@ func (b *Backend) Read(dst []byte, t device.Tensor) error {
 	if err != nil || len(dst) == 0 {
 		return err
 	}
-	return b.dev.Download(dst, p, b.stream)
+	return b.dev.Download(dst, p, b.lane.stream)
 }
 
 // place is the address of a tensor of so many bytes.
@@ -192,26 +190,18 @@ func (b *Backend) Run(c *device.Call) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err := b.run.begin(b, c); err != nil {
+	if err := b.lane.do(c); err != nil {
 		return fmt.Errorf("cuda: %v: %w", c.Code, err)
-	}
-	if err := table[c.Code](&b.run); err != nil {
-		return fmt.Errorf("cuda: %v: %w", c.Code, err)
-	}
-	if row := &op.Rows[c.Code]; row.MultiplyAdds != nil {
-		b.counted.Add(2 * row.MultiplyAdds(c.Attr, b.run.in, b.run.out))
 	}
 	return nil
 }
 
 // Sync waits until all that was run is over, and tells what failed in it.
-func (b *Backend) Sync() error { return b.dev.Sync(b.stream) }
+func (b *Backend) Sync() error { return b.dev.Sync(b.lane.stream) }
 
 // Close implements device.Backend.
 func (b *Backend) Close() error {
-	_ = b.dev.Sync(b.stream) // the device's own Close tells what is wrong with it
-	for _, s := range b.scratch {
-		b.Free(s)
-	}
+	_ = b.dev.Sync(b.lane.stream) // the device's own Close tells what is wrong with it
+	b.lane.free()
 	return errors.Join(b.libraries.close(), b.dev.Close())
 }

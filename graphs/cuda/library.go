@@ -198,7 +198,7 @@ func (r *run) base(t task) (beta float32, err error) {
 	case t.extra == t.to:
 		return 1, nil
 	}
-	return 1, r.b.dev.Copy(t.to, t.extra, 4*int64(t.g.n*t.g.h*t.g.w*t.g.c), r.b.stream)
+	return 1, r.b.dev.Copy(t.to, t.extra, 4*int64(t.g.n*t.g.h*t.g.w*t.g.c), r.lane.stream)
 }
 
 // readable is a task's first operand as a library reads it: where it is read
@@ -230,7 +230,7 @@ func (r *run) multiply(c choice, t task, beta float32) error {
 	if t.way == driver.BackwardFilter {
 		a, b = b, a
 	}
-	return l.blas.Multiply(&p, 1, a, b, beta, t.to, space, driver.BLASWorkspace, r.b.stream)
+	return l.blas.Multiply(&p, 1, a, b, beta, t.to, space, driver.BLASWorkspace, r.lane.stream)
 }
 
 func (r *run) convolve(c choice, t task, beta float32) error {
@@ -250,7 +250,7 @@ func (r *run) convolve(c choice, t task, beta float32) error {
 	}
 	l := &r.b.libraries
 	conv := l.conv(t.g)
-	return l.dnn.Run(&conv, t.way, c.algo(), 1, m, beta, space, c.Workspace, r.b.stream)
+	return l.dnn.Run(&conv, t.way, c.algo(), 1, m, beta, space, c.Workspace, r.lane.stream)
 }
 
 // close closes the libraries.

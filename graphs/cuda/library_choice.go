@@ -96,9 +96,9 @@ func (t task) bytes() int64 {
 
 // measure runs a task once to warm up, then times it; the best time counts.
 func (r *run) measure(clock driver.Clock, c choice, t task) (least time.Duration, err error) {
-	for i := range r.b.timers {
-		if r.b.timers[i] == 0 {
-			if r.b.timers[i], err = clock.NewTimer(); err != nil {
+	for i := range r.lane.timers {
+		if r.lane.timers[i] == 0 {
+			if r.lane.timers[i], err = clock.NewTimer(); err != nil {
 				return 0, err
 			}
 		}
@@ -120,14 +120,14 @@ func (r *run) measure(clock driver.Clock, c choice, t task) (least time.Duration
 
 // timed is the time of one run.
 func (r *run) timed(clock driver.Clock, c choice, t task) (time.Duration, error) {
-	from, to := r.b.timers[0], r.b.timers[1]
-	if err := r.b.dev.Record(from, r.b.stream); err != nil {
+	from, to := r.lane.timers[0], r.lane.timers[1]
+	if err := r.b.dev.Record(from, r.lane.stream); err != nil {
 		return 0, err
 	}
 	if err := r.by(c, t); err != nil {
 		return 0, err
 	}
-	if err := r.b.dev.Record(to, r.b.stream); err != nil {
+	if err := r.b.dev.Record(to, r.lane.stream); err != nil {
 		return 0, err
 	}
 	return clock.Elapsed(from, to)

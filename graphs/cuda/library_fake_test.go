@@ -214,5 +214,5 @@ func newLibraryBench(t *testing.T, kept images) (*bench, *fakeLibraries) {
 			t.Errorf("%d libraries are closed, not 2", f.closed)
 		}
 	})
-	return &bench{T: t, b: b, r: run{b: b}, seed: 1}, f
+	return &bench{T: t, b: b, r: run{b: b, lane: b.lane}, seed: 1}, f
 }

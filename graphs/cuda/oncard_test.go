@@ -55,7 +55,7 @@ func TestOnCard(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			c.test(&bench{T: t, b: b, r: run{b: b}, seed: 1})
+			c.test(&bench{T: t, b: b, r: run{b: b, lane: b.lane}, seed: 1})
 		})
 	}
 }

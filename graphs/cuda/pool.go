@@ -74,7 +74,7 @@ func poolMaxGrad(r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := r.b.dev.Fill(flags, 0, int64(size), r.b.stream); err != nil {
+	if err := r.b.dev.Fill(flags, 0, int64(size), r.lane.stream); err != nil {
 		return err
 	}
 	if err := r.pooled("pool_max_strays", dx, dy, dy, r.x(1), uint64(flags)); err != nil {

@@ -27,7 +27,7 @@ var table = [len(op.Rows)]func(*run) error{
 	op.ReLU:     func(r *run) error { return r.each("relu", r.n(0), r.x(0), r.y(0), r.count(0)) },
 	op.ReLUGrad: func(r *run) error { return r.each("relu_grad", r.n(0), r.x(0), r.x(1), r.y(0), r.count(0)) },
 	op.Add:      func(r *run) error { return r.each("add", r.n(0), r.x(0), r.x(1), r.y(0), r.count(0)) },
-	op.Copy:     func(r *run) error { return r.b.dev.Copy(r.outAt[0], r.inAt[0], int64(4*r.n(0)), r.b.stream) },
+	op.Copy:     func(r *run) error { return r.b.dev.Copy(r.outAt[0], r.inAt[0], r.call.In[0].Bytes(), r.lane.stream) },
 	op.Pull: func(r *run) error {
 		return r.each("pull", r.n(0), r.x(0), r.x(1), r.y(0), f32(2*r.attr.Scale), r.count(0))
 	},
@@ -38,6 +38,7 @@ var table = [len(op.Rows)]func(*run) error{
 // last is many.
 type run struct {
 	b     *Backend
+	lane  *lane
 	call  *device.Call
 	attr  op.Attr
 	in    [][]int
@@ -47,8 +48,9 @@ type run struct {
 }
 
 // begin checks a Call against its row and finds where everything lies.
-func (r *run) begin(b *Backend, c *device.Call) error {
-	r.b, r.call, r.attr = b, c, c.Attr
+func (r *run) begin(l *lane, c *device.Call) error {
+	b := l.b
+	r.b, r.lane, r.call, r.attr = b, l, c, c.Attr
 	row := &op.Rows[c.Code]
 	var err error
 	if r.in, r.inAt, err = b.operands(row.In, c.In, r.in[:0], r.inAt[:0]); err != nil {
@@ -153,7 +155,7 @@ func (r *run) launch(kernel string, grid, block driver.Dim, shared int, args ...
 		}
 		r.b.functions[kernel] = f
 	}
-	if err := r.b.dev.Launch(f, grid, block, uint32(shared), r.b.stream, args); err != nil {
+	if err := r.b.dev.Launch(f, grid, block, uint32(shared), r.lane.stream, args); err != nil {
 		return fmt.Errorf("kernel %s: %w", kernel, err)
 	}
 	return nil
@@ -172,18 +174,18 @@ const (
 // scratch is memory of so many bytes for the ops of a stream, of any content.
 // It grows to the largest need and stays.
 func (r *run) scratch(s slot, bytes int) (driver.Pointer, error) {
-	if have := r.b.scratch[s]; have != nil {
+	if have := r.lane.scratch[s]; have != nil {
 		if have.size >= int64(bytes) {
 			return have.at, nil
 		}
 		r.b.Free(have)
-		delete(r.b.scratch, s)
+		delete(r.lane.scratch, s)
 	}
 	m, err := r.b.alloc(int64(bytes))
 	if err != nil {
 		return 0, err
 	}
-	r.b.scratch[s] = m
+	r.lane.scratch[s] = m
 	return m.at, nil
 }
 

@@ -40,9 +40,9 @@ type deviceFlags struct {
 	Device string `default:"cpu" placeholder:"DEVICE" help:"What computes: cpu, cuda, or cuda:N for card N."`
 }
 
-// open starts the backend, in TF32 or not.
-func (f deviceFlags) open(tf32 bool) (device.Backend, error) {
-	return onDevice(f.Device, tf32, f.backendFlags.open)
+// open starts the backend, for a precision.
+func (f deviceFlags) open(in model.Precision) (device.Backend, error) {
+	return onDevice(f.Device, in, f.backendFlags.open)
 }
 
 // open starts the backend.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
 )
@@ -52,7 +53,7 @@ func (c *benchKernelsCmd) Run(env *Env) error {
 	if c.Time < 0 {
 		return wrongf("--time %v is negative", c.Time)
 	}
-	backend, err := c.open(false)
+	backend, err := c.open(model.F32)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (c *benchStepCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.open(net.Train.TF32)
+	backend, err := c.open(net.Train.Precision)
 	if err != nil {
 		return err
 	}

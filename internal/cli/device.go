@@ -13,17 +13,17 @@ import (
 
 // backend starts the backend that --device names, for a program.
 func (c *runCmd) backend(net *model.Net) (device.Backend, error) {
-	return onDevice(c.Device, net.Train.TF32, c.tierFlag.backend)
+	return onDevice(c.Device, net.Train.Precision, c.tierFlag.backend)
 }
 
-// onDevice starts the backend that a --device names, in TF32 or not; host starts
+// onDevice starts the backend that a --device names, for a precision; host starts
 // that of the processor.
-func onDevice(name string, tf32 bool, host func() (*cpu.Backend, error)) (device.Backend, error) {
+func onDevice(name string, in model.Precision, host func() (*cpu.Backend, error)) (device.Backend, error) {
 	kind, number, numbered := strings.Cut(name, ":")
 	index, err := strconv.Atoi(number)
 	switch {
-	case kind == "cpu" && !numbered && tf32:
-		return nil, wrongf("precision tf32 is a card's: a processor computes in f32; run with --device cuda, or write precision f32")
+	case kind == "cpu" && !numbered && in != model.F32:
+		return nil, wrongf("precision %s is a card's: a processor computes in f32; run with --device cuda, or write precision f32", in)
 	case kind == "cpu" && !numbered:
 		b, err := host()
 		if err != nil {
@@ -31,13 +31,14 @@ func onDevice(name string, tf32 bool, host func() (*cpu.Backend, error)) (device
 		}
 		return b, nil
 	case kind == "cuda" && (!numbered || err == nil && index >= 0):
-		return onCard(index, tf32)
+		return onCard(index, in)
 	}
 	return nil, wrongf("--device %s: write cpu, cuda, or cuda:N for card N", name)
 }
 
-// onCard starts a card.
-func onCard(index int, tf32 bool) (device.Backend, error) {
+// onCard starts a card. Where maps are narrow, what is left in float32 may be
+// rounded to TF32, which is finer.
+func onCard(index int, in model.Precision) (device.Backend, error) {
 	refuse := func(err error) error {
 		return wrongf("--device cuda: %w; `locorun version --devices` says what was found", err)
 	}
@@ -49,7 +50,7 @@ func onCard(index int, tf32 bool) (device.Backend, error) {
 	if err != nil {
 		return nil, refuse(err)
 	}
-	o := cuda.Options{Device: card, Compiler: compiler, TF32: tf32}
+	o := cuda.Options{Device: card, Compiler: compiler, TF32: in != model.F32}
 	if blas, err := driver.NewBLAS(card); err == nil { // without it our kernels compute
 		o.BLAS = blas
 	}
