@@ -24,7 +24,6 @@ import (
 
 	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/cuda/driver"
-	"github.com/locorun/locorun/graphs/cuda/kernels"
 	"github.com/locorun/locorun/graphs/device"
 )
 
@@ -43,6 +42,9 @@ type Options struct {
 	// TF32 lets the libraries round the factors of convolutions and products to
 	// 10 bits behind the point, for tensor cores. Our own kernels never do.
 	TF32 bool
+	// BF16 makes the kernels for maps of bfloat16 ready at once, which otherwise
+	// are when the first Call has such.
+	BF16 bool
 }
 
 // Cache keeps compiled images by a key that names source, compiler and card.
@@ -54,13 +56,12 @@ type Cache interface {
 // Backend is a card with the kernels loaded; it satisfies device.Backend.
 type Backend struct {
 	dev     driver.Device
-	module  driver.Module
+	kernels *modules
 	counted atomic.Int64
 
 	lane *lane // into which Calls go
 
 	mu        sync.Mutex // over the rest
-	functions map[string]driver.Function
 	libraries libraries
 	choices   map[problem]choice
 	repeats   int // of a measurement
@@ -72,40 +73,21 @@ var _ device.Backend = (*Backend)(nil)
 // device is the backend's from then on.
 func New(o Options) (*Backend, error) {
 	b := &Backend{
-		dev: o.Device, functions: map[string]driver.Function{},
+		dev: o.Device, kernels: newModules(o),
 		libraries: libraries{blas: o.BLAS, dnn: o.DNN, tf32: o.TF32}, choices: map[problem]choice{}, repeats: 5,
 	}
 	b.libraries.opened = b.libraries.versions()
-	image, err := compile(o)
-	if err != nil {
-		return nil, err
+	err := b.kernels.load(driver.F32)
+	if err == nil && o.BF16 {
+		err = b.kernels.load(driver.BF16)
 	}
-	if b.module, err = b.dev.Load(image); err != nil {
-		return nil, fmt.Errorf("cuda: kernels: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("cuda: %w", err)
 	}
 	if b.lane, err = newLane(b); err != nil {
 		return nil, err
 	}
 	return b, nil
-}
-
-// compile gives the image of all kernels for the device.
-func compile(o Options) ([]byte, error) {
-	source := kernels.Source()
-	key := imageKey(source, o.Compiler.Version(), o.Device.Arch())
-	if o.Cache != nil {
-		if image, ok := o.Cache.Get(key); ok {
-			return image, nil
-		}
-	}
-	image, err := o.Compiler.Compile("locorun.cu", source, o.Device.Arch())
-	if err != nil {
-		return nil, fmt.Errorf("cuda: kernels: %w", err)
-	}
-	if o.Cache != nil {
-		o.Cache.Put(key, image)
-	}
-	return image, nil
 }
 
 // Name is part of a run's identity: cards of one architecture give the same

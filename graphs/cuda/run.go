@@ -41,6 +41,7 @@ type run struct {
 	lane  *lane
 	call  *device.Call
 	attr  op.Attr
+	maps  driver.Type // of the Call
 	in    [][]int
 	out   [][]int
 	inAt  []driver.Pointer
@@ -145,18 +146,14 @@ func (r *run) each(kernel string, n int, args ...uint64) error {
 	return r.launch(kernel, driver.Dim{X: uint32(blocks), Y: 1, Z: 1}, driver.Dim{X: threads, Y: 1, Z: 1}, 0, args...)
 }
 
-// launch launches a kernel.
-func (r *run) launch(kernel string, grid, block driver.Dim, shared int, args ...uint64) error {
-	f, ok := r.b.functions[kernel]
-	if !ok {
-		var err error
-		if f, err = r.b.dev.Function(r.b.module, kernel); err != nil {
-			return fmt.Errorf("kernel %s: %w", kernel, err)
-		}
-		r.b.functions[kernel] = f
+// launch launches a kernel for the Call's type of maps.
+func (r *run) launch(name string, grid, block driver.Dim, shared int, args ...uint64) error {
+	f, err := r.b.kernels.function(kernel{name, r.maps})
+	if err != nil {
+		return fmt.Errorf("kernel %s: %w", name, err)
 	}
 	if err := r.b.dev.Launch(f, grid, block, uint32(shared), r.lane.stream, args); err != nil {
-		return fmt.Errorf("kernel %s: %w", kernel, err)
+		return fmt.Errorf("kernel %s: %w", name, err)
 	}
 	return nil
 }

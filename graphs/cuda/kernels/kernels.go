@@ -17,9 +17,16 @@ import (
 //go:embed *.cu common.cuh
 var files embed.FS
 
-// Source is all kernels as one text.
-func Source() string {
+// Source is all kernels as one text, for maps of float32.
+func Source() string { return source("") }
+
+// NarrowSource is all kernels as one text, for maps of bfloat16.
+func NarrowSource() string { return source("#define NARROW_MAPS\n") }
+
+// source is all kernels after some definitions.
+func source(definitions string) string {
 	var b strings.Builder
+	b.WriteString(definitions)
 	for _, name := range append([]string{"common.cuh"}, names()...) {
 		text, err := files.ReadFile(name)
 		if err != nil {
