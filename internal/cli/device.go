@@ -50,7 +50,7 @@ func onCard(index int, in model.Precision) (device.Backend, error) {
 	if err != nil {
 		return nil, refuse(err)
 	}
-	o := cuda.Options{Device: card, Compiler: compiler, TF32: in != model.F32}
+	o := cuda.Options{Device: card, Compiler: compiler, TF32: in != model.F32, BF16: in == model.BF16}
 	if blas, err := driver.NewBLAS(card); err == nil { // without it our kernels compute
 		o.BLAS = blas
 	}
