@@ -7,28 +7,30 @@ import (
 	"github.com/locorun/locorun/runtime/source/vector"
 )
 
-// blur convolves with a Gaussian of a deviation drawn from Sigma, in pixels,
+// drawBlur convolves with a Gaussian of a deviation drawn from Sigma, in pixels,
 // with probability P. The kernel ends at three deviations, or at the picture's
 // longer side; beyond the edge the picture is mirrored at its last pixel.
-func (b *bench) blur(s *step, r *rng.Stream) error {
-	if !r.Coin(s.P) {
-		return nil
-	}
-	b.settle()
-	b.kernel = gaussian(b.kernel, r.Uniform(s.Sigma[0], s.Sigma[1]), max(b.h, b.w))
-	for c := range b.c {
-		plane := b.planes.pix[c*b.planes.size:][:b.planes.size]
-		b.blurRows(plane)
-		b.blurColumns(plane)
+func drawBlur(r *Recipe, s *step, draws *rng.Stream) error {
+	if draws.Coin(s.P) {
+		r.blur(draws.Uniform(s.Sigma[0], s.Sigma[1]))
 	}
 	return nil
+}
+
+// blur convolves every plane, along rows and then along columns.
+func (b *bench) blur(kernel []float32) {
+	for c := range b.c {
+		plane := b.planes.pix[c*b.planes.size:][:b.planes.size]
+		b.blurRows(plane, kernel)
+		b.blurColumns(plane, kernel)
+	}
 }
 
 // blurRows blurs along the rows of a plane, out of middle, where each row has
 // its mirrored ends, into other, whose rows begin below as many as the kernel
 // reaches.
-func (b *bench) blurRows(plane []float32) {
-	reach := len(b.kernel) - 1
+func (b *bench) blurRows(plane, kernel []float32) {
+	reach := len(kernel) - 1
 	stride := b.stride + 2*reach
 	b.middle.fit(1, b.h, stride)
 	for y := range b.h {
@@ -45,13 +47,13 @@ func (b *bench) blurRows(plane []float32) {
 	b.tier.Blur(&vector.Blur{
 		Src: b.middle.pix, Start: reach, SrcRow: stride, Step: 1,
 		Dst: b.other.row(0, reach), DstRow: b.stride,
-		Rows: b.h, Blocks: b.stride / vector.Block, Kernel: b.kernel,
+		Rows: b.h, Blocks: b.stride / vector.Block, Kernel: kernel,
 	})
 }
 
 // blurColumns blurs along the columns, out of other, back into the plane.
-func (b *bench) blurColumns(plane []float32) {
-	reach := len(b.kernel) - 1
+func (b *bench) blurColumns(plane, kernel []float32) {
+	reach := len(kernel) - 1
 	for i := range reach {
 		copy(b.other.row(0, i)[:b.stride], b.other.row(0, reach+mirror(i-reach, b.h)))
 		copy(b.other.row(0, reach+b.h+i)[:b.stride], b.other.row(0, reach+mirror(b.h+i, b.h)))
@@ -59,7 +61,7 @@ func (b *bench) blurColumns(plane []float32) {
 	b.tier.Blur(&vector.Blur{
 		Src: b.other.pix, Start: reach * b.stride, SrcRow: b.stride, Step: b.stride,
 		Dst: plane, DstRow: b.stride,
-		Rows: b.h, Blocks: b.stride / vector.Block, Kernel: b.kernel,
+		Rows: b.h, Blocks: b.stride / vector.Block, Kernel: kernel,
 	})
 }
 

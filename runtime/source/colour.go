@@ -21,35 +21,25 @@ func clamp01(v float32) float32 {
 	return v
 }
 
-// jitter changes brightness, contrast, saturation and hue, in an order drawn
+// drawJitter changes brightness, contrast, saturation and hue, in an order drawn
 // each time (T. Chen et al., "A Simple Framework for Contrastive Learning of
 // Visual Representations", ICML 2020, appendix A). The factors of the first
 // three are uniform in [max(0, 1-x), 1+x], the turn of the hue in [-x, x] of a
 // whole turn. Numbers are drawn whether a strength is 0 or not. On one channel
 // saturation and hue do nothing.
-func (b *bench) jitter(s *step, r *rng.Stream) error {
-	if !r.Coin(s.P) {
+func drawJitter(r *Recipe, s *step, draws *rng.Stream) error {
+	if !draws.Coin(s.P) {
 		return nil
 	}
-	b.settle()
 	order := [4]int{0, 1, 2, 3}
 	for i := len(order) - 1; i > 0; i-- {
-		j := r.Intn(i + 1)
+		j := draws.Intn(i + 1)
 		order[i], order[j] = order[j], order[i]
 	}
-	brightness, contrast, saturation := factor(s.Brightness, r), factor(s.Contrast, r), factor(s.Saturation, r)
-	hue := float32(r.Uniform(-s.Hue, s.Hue))
+	brightness, contrast, saturation := factor(s.Brightness, draws), factor(s.Contrast, draws), factor(s.Saturation, draws)
+	factors := [4]float32{brightness, contrast, saturation, float32(draws.Uniform(-s.Hue, s.Hue))}
 	for _, o := range order {
-		switch o {
-		case 0:
-			b.scale(brightness, 0)
-		case 1:
-			b.contrast(contrast)
-		case 2:
-			b.saturate(saturation)
-		case 3:
-			b.turnHue(hue)
-		}
+		r.add(Brightness+ActionKind(o), factors[o])
 	}
 	return nil
 }
@@ -162,18 +152,21 @@ func turned(r, g, b, turn float32) (float32, float32, float32) {
 	return top, low, falling
 }
 
-// grey takes the colour out with probability P, and leaves three channels.
-func (b *bench) grey(s *step, r *rng.Stream) error {
-	if !r.Coin(s.P) {
-		return nil
+// drawGrey takes the colour out with probability P.
+func drawGrey(r *Recipe, s *step, draws *rng.Stream) error {
+	if draws.Coin(s.P) {
+		r.add(Grey, 0)
 	}
-	b.settle()
+	return nil
+}
+
+// grey takes the colour out, and leaves three channels.
+func (b *bench) grey() {
 	if b.c != 3 {
-		return nil
+		return
 	}
 	b.tier.Luma(b.colour(b.planes.pix))
 	for c := 1; c < 3; c++ {
 		copy(b.planes.pix[c*b.planes.size:][:b.planes.size], b.planes.pix)
 	}
-	return nil
 }

@@ -19,13 +19,13 @@ func newCutter(v model.View) cutter {
 	return cutter{v.Scale, v.Ratio, [2]float64{math.Log(v.Ratio[0]), math.Log(v.Ratio[1])}}
 }
 
-// crop takes a random window of the picture and resamples it to H x W: ten
+// drawCrop takes a random window of the picture and resamples it to H x W: ten
 // tries at an area drawn from Scale and a shape drawn from Ratio on a
 // logarithmic scale, else the largest middle window whose shape is in Ratio
 // (C. Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6,
 // in the form that has become common).
-func (b *bench) crop(s *step, r *rng.Stream) error {
-	b.resample(s.cutter.window(b.h, b.w, r), s.H, s.W)
+func drawCrop(r *Recipe, s *step, draws *rng.Stream) error {
+	r.resample(s.cutter.window(r.H, r.W, draws), s.H, s.W)
 	return nil
 }
 
@@ -54,26 +54,26 @@ func nearest(v float64) int { return int(math.Round(v)) }
 
 func clampInt(v, lo, hi int) int { return max(lo, min(v, hi)) }
 
-// centre takes the middle window of H x W pixels, without resampling.
-func (b *bench) centre(s *step, _ *rng.Stream) error {
-	if b.h < s.H || b.w < s.W {
-		return fmt.Errorf("a picture of %d x %d is too small for centre %dx%d: put a resize before it", b.h, b.w, s.H, s.W)
+// drawCentre takes the middle window of H x W pixels, without resampling.
+func drawCentre(r *Recipe, s *step, _ *rng.Stream) error {
+	if r.H < s.H || r.W < s.W {
+		return fmt.Errorf("a picture of %d x %d is too small for centre %dx%d: put a resize before it", r.H, r.W, s.H, s.W)
 	}
-	b.resample(window{(b.h - s.H) / 2, (b.w - s.W) / 2, s.H, s.W}, s.H, s.W)
+	r.resample(window{(r.H - s.H) / 2, (r.W - s.W) / 2, s.H, s.W}, s.H, s.W)
 	return nil
 }
 
-// resize resamples the whole picture to H x W or, where W is 0, so that its
+// drawResize resamples the whole picture to H x W or, where W is 0, so that its
 // shorter side is H and its shape stays.
-func (b *bench) resize(s *step, _ *rng.Stream) error {
+func drawResize(r *Recipe, s *step, _ *rng.Stream) error {
 	h, w := s.H, s.W
 	if w == 0 {
-		h, w = shorterTo(s.H, b.h, b.w)
+		h, w = shorterTo(s.H, r.H, r.W)
 	}
 	if int64(h)*int64(w) > defaultMaxPixels {
-		return fmt.Errorf("resize makes %d x %d pixels of a picture of %d x %d, more than the %d allowed", h, w, b.h, b.w, defaultMaxPixels)
+		return fmt.Errorf("resize makes %d x %d pixels of a picture of %d x %d, more than the %d allowed", h, w, r.H, r.W, defaultMaxPixels)
 	}
-	b.resample(window{0, 0, b.h, b.w}, h, w)
+	r.resample(window{0, 0, r.H, r.W}, h, w)
 	return nil
 }
 
@@ -86,15 +86,11 @@ func shorterTo(n, h, w int) (int, int) {
 	return int(int64(n) * int64(h) / int64(w)), n
 }
 
-// flip mirrors the picture left to right with probability P. Where a resampling
-// is still to be done, it is done mirrored.
-func (b *bench) flip(s *step, r *rng.Stream) error {
-	if !r.Coin(s.P) {
-		return nil
+// drawFlip mirrors the picture left to right with probability P. A resampling
+// that comes just before is done mirrored.
+func drawFlip(r *Recipe, s *step, draws *rng.Stream) error {
+	if draws.Coin(s.P) {
+		r.mirror()
 	}
-	if !b.waiting {
-		b.resample(window{0, 0, b.h, b.w}, b.h, b.w)
-	}
-	b.mirrored = !b.mirrored
 	return nil
 }

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"github.com/locorun/locorun/runtime/rng"
 	"github.com/locorun/locorun/runtime/source/vector"
 )
 
@@ -29,7 +28,7 @@ func (p *planes) row(c, y int) []float32 { return p.pix[c*p.size+y*p.stride:] }
 type bench struct {
 	tier     vector.Tier
 	kept     *kept
-	draws    rng.Stream
+	recipe   Recipe
 	picture  Picture // its Pix is nil once planes are made
 	channels int     // wanted
 	h, w, c  int
@@ -48,7 +47,6 @@ type bench struct {
 	columns    *axis
 	ownRows    axis
 	ownColumns axis
-	kernel     []float32
 	shares     []float32
 	zero       [1]int32
 	sums       [vector.Block]float64

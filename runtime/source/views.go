@@ -47,7 +47,7 @@ type step struct {
 	model.View
 	cutter  cutter // of a crop
 	purpose rng.Purpose
-	run     func(*bench, *step, *rng.Stream) error
+	draw    drawer
 }
 
 // NewViews prepares steps whose result is pictures of the given shape.
@@ -63,45 +63,45 @@ func NewViews(steps []model.View, shape model.Shape, norm Norm) (*Views, error) 
 	v.spare.New = func() any { return &bench{kept: &v.kept} }
 	count := map[string]int{}
 	for _, s := range steps {
-		run, err := stepOf(s)
+		draw, err := stepOf(s)
 		if err != nil {
 			return nil, err
 		}
 		name := fmt.Sprintf("view/%s#%d", s.Kind, count[s.Kind])
 		count[s.Kind]++
-		v.steps = append(v.steps, step{s, newCutter(s), rng.For(name), run})
+		v.steps = append(v.steps, step{s, newCutter(s), rng.For(name), draw})
 	}
 	return v, nil
 }
 
-// stepOf finds what carries a step out and checks its numbers: they come from a
+// stepOf finds what draws a step and checks its numbers: they come from a
 // checked program, so that a fault here is the checker's.
-func stepOf(s model.View) (run func(*bench, *step, *rng.Stream) error, err error) {
+func stepOf(s model.View) (draw drawer, err error) {
 	sound := true
 	switch s.Kind {
 	case "crop":
-		run = (*bench).crop
+		draw = drawCrop
 		sound = s.H > 0 && s.W > 0 && ordered(s.Scale) && ordered(s.Ratio)
 	case "centre":
-		run, sound = (*bench).centre, s.H > 0 && s.W > 0
+		draw, sound = drawCentre, s.H > 0 && s.W > 0
 	case "resize":
-		run, sound = (*bench).resize, s.H > 0 && s.W >= 0
+		draw, sound = drawResize, s.H > 0 && s.W >= 0
 	case "flip":
-		run = (*bench).flip
+		draw = drawFlip
 	case "jitter":
-		run = (*bench).jitter
+		draw = drawJitter
 		sound = min(s.Brightness, s.Contrast, s.Saturation, s.Hue) >= 0 && s.Hue <= 0.5
 	case "grey":
-		run = (*bench).grey
+		draw = drawGrey
 	case "blur":
-		run, sound = (*bench).blur, ordered(s.Sigma)
+		draw, sound = drawBlur, ordered(s.Sigma)
 	default:
 		return nil, fmt.Errorf("no step of views is called %q", s.Kind)
 	}
 	if !sound || !(s.P >= 0 && s.P <= 1) {
 		return nil, fmt.Errorf("step %s of views has impossible settings: %+v", s.Kind, s)
 	}
-	return run, nil
+	return draw, nil
 }
 
 // ordered reports whether r is a range of numbers above 0.
@@ -113,16 +113,12 @@ func ordered(r [2]float64) bool { return r[0] > 0 && r[0] <= r[1] }
 func (v *Views) Apply(dst []float32, p Picture, k Key) error {
 	b := v.spare.Get().(*bench)
 	defer v.spare.Put(b)
-	b.load(p, v.shape.C, v.tier)
-	for i := range v.steps {
-		s := &v.steps[i]
-		b.draws = s.purpose.Stream(k.Seed, uint64(k.Epoch), uint64(k.Image), uint64(k.View))
-		if err := s.run(b, s, &b.draws); err != nil {
-			return err
-		}
+	if err := v.Recipe(&b.recipe, p.H, p.W, k); err != nil {
+		return err
 	}
-	if b.h != v.shape.H || b.w != v.shape.W {
-		return fmt.Errorf("%d x %d pixels after the views, want %d x %d", b.h, b.w, v.shape.H, v.shape.W)
+	b.load(p, v.shape.C, v.tier)
+	for i := range b.recipe.Actions {
+		b.do(&b.recipe.Actions[i])
 	}
 	b.settle()
 	b.write(dst[:v.shape.Elements()], v.norm)
