@@ -22,27 +22,34 @@ func newCompiler(t *testing.T) Compiler {
 	return c
 }
 
-// TestCompilerKernels compiles all kernels for the cards that are meant. The
-// compiler takes its time: for the older card the ordinary test looks at the
-// source only, the long one makes the image too.
+// TestCompilerKernels compiles all kernels for the cards and the types of maps
+// that are meant. The compiler takes its time: for the older card the ordinary
+// test looks at the source only, the long one makes the image too.
 func TestCompilerKernels(t *testing.T) {
 	c := newCompiler(t)
-	for _, arch := range []int{80, 90} {
-		t.Run(fmt.Sprint("sm_", arch), func(t *testing.T) {
-			if arch == 80 && !long() {
-				ok(t, c.(*compiler).look(kernels.Source(), arch))
-				return
-			}
-			image := must(c.Compile("locorun.cu", kernels.Source(), arch))(t)
-			if !bytes.HasPrefix(image, []byte("\x7fELF")) {
-				t.Errorf("the image begins with %q, not as machine code does", image[:min(8, len(image))])
-			}
-			for _, k := range regexp.MustCompile(`__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(`).FindAllStringSubmatch(kernels.Source(), -1) {
-				if !bytes.Contains(image, []byte(".text."+k[1]+"\x00")) {
-					t.Errorf("no kernel %s in the image", k[1])
+	for name, source := range map[string]string{"f32": kernels.Source(), "bf16": kernels.NarrowSource()} {
+		for _, arch := range []int{80, 90} {
+			t.Run(fmt.Sprintf("%s for sm_%d", name, arch), func(t *testing.T) {
+				if arch == 80 && !long() {
+					ok(t, c.(*compiler).look(source, arch))
+					return
 				}
-			}
-		})
+				holdsKernels(t, must(c.Compile("locorun.cu", source, arch))(t), source)
+			})
+		}
+	}
+}
+
+// holdsKernels wants machine code of every kernel of a source.
+func holdsKernels(t *testing.T, image []byte, source string) {
+	t.Helper()
+	if !bytes.HasPrefix(image, []byte("\x7fELF")) {
+		t.Errorf("the image begins with %q, not as machine code does", image[:min(8, len(image))])
+	}
+	for _, k := range regexp.MustCompile(`__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(`).FindAllStringSubmatch(source, -1) {
+		if !bytes.Contains(image, []byte(".text."+k[1]+"\x00")) {
+			t.Errorf("no kernel %s in the image", k[1])
+		}
 	}
 }
 

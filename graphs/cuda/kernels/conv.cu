@@ -24,8 +24,10 @@
 // multiply-adds for 4 reads of shared memory; by the reads of patches where kg
 // is small.
 //
-// Maps [n,h,w,c], weights [k][kh][kw][cg]. vec says which operands can be read
-// four elements at a time: 1 the rows' operand, 2 the columns', 4 the result.
+// Maps [n,h,w,c], weights [k][kh][kw][cg]. What is multiplied is rounded as
+// elements of maps are: weights, and what a norm that is read through makes. vec
+// says which operands can be read four elements at a time: 1 the rows' operand, 2
+// the columns', 4 the result.
 
 #define CONV_DEPTH 16
 #define CONV_INLINE static __device__ __forceinline__
@@ -58,13 +60,13 @@ CONV_INLINE ConvTile conv_tile(ll rows, int cols, int height, int width) {
 // Where gain is there, what is read is (x-centre)*gain + shift, behind a relu
 // where relu is set; factors of picture img start at img*per.
 struct ConvMap {
-  const float *x;
+  const map_t *x;
   int h, w, c;
   const float *centre, *gain, *shift;
   int per, relu;
 };
 
-CONV_INLINE ConvMap conv_map(const float *x, int h, int w, int c, int first, const float *centre, const float *gain, const float *shift,
+CONV_INLINE ConvMap conv_map(const map_t *x, int h, int w, int c, int first, const float *centre, const float *gain, const float *shift,
                              int per, int relu) {
   ConvMap m = {x + first, h, w, c, centre, gain, shift, per, relu};
   if (gain) m.centre += first, m.gain += first, m.shift += first;
@@ -72,27 +74,25 @@ CONV_INLINE ConvMap conv_map(const float *x, int h, int w, int c, int first, con
 }
 
 CONV_INLINE float conv_seen(float x, float centre, float gain, float shift, int relu) {
-  float y = normed(x, centre, gain, shift);
+  float y = rounded(normed(x, centre, gain, shift));
   return relu && y < 0.0f ? 0.0f : y;
 }
 
 CONV_INLINE float conv_read(const ConvMap &m, int img, int i, int j, int c) {
   if (i < 0 || i >= m.h || j < 0 || j >= m.w) return 0.0f;
-  float x = m.x[(((ll)img * m.h + i) * m.w + j) * m.c + c];
+  float x = widened(m.x[(((ll)img * m.h + i) * m.w + j) * m.c + c]);
   if (!m.gain) return x;
   ll f = (ll)img * m.per + c;
   return conv_seen(x, m.centre[f], m.gain[f], m.shift[f], m.relu);
 }
 
-CONV_INLINE float4 conv_quad(const float *p) { return *(const float4 *)p; }
-
 CONV_INLINE float4 conv_read4(const ConvMap &m, int img, int i, int j, int c) {
   float4 x = {0.0f, 0.0f, 0.0f, 0.0f};
   if (i < 0 || i >= m.h || j < 0 || j >= m.w) return x;
-  x = conv_quad(m.x + (((ll)img * m.h + i) * m.w + j) * m.c + c);
+  x = read_quad(m.x + (((ll)img * m.h + i) * m.w + j) * m.c + c);
   if (!m.gain) return x;
   ll f = (ll)img * m.per + c;
-  float4 centre = conv_quad(m.centre + f), gain = conv_quad(m.gain + f), shift = conv_quad(m.shift + f);
+  float4 centre = read_quad(m.centre + f), gain = read_quad(m.gain + f), shift = read_quad(m.shift + f);
   x.x = conv_seen(x.x, centre.x, gain.x, shift.x, m.relu);
   x.y = conv_seen(x.y, centre.y, gain.y, shift.y, m.relu);
   x.z = conv_seen(x.z, centre.z, gain.z, shift.z, m.relu);
@@ -101,26 +101,33 @@ CONV_INLINE float4 conv_read4(const ConvMap &m, int img, int i, int j, int c) {
 }
 
 // n elements of p, at most four, and zeros behind them.
-CONV_INLINE float4 conv_some(const float *p, int n, int vec) {
-  if (vec && n >= 4) return conv_quad(p);
+template <class T> CONV_INLINE float4 conv_some(const T *p, int n, int vec) {
+  if (vec && n >= 4) return read_quad(p);
   float4 x = {0.0f, 0.0f, 0.0f, 0.0f};
-  if (n > 0) x.x = p[0];
-  if (n > 1) x.y = p[1];
-  if (n > 2) x.z = p[2];
-  if (n > 3) x.w = p[3];
+  if (n > 0) x.x = widened(p[0]);
+  if (n > 1) x.y = widened(p[1]);
+  if (n > 2) x.z = widened(p[2]);
+  if (n > 3) x.w = widened(p[3]);
   return x;
 }
 
 // Writes n elements of x, at most four.
-CONV_INLINE void conv_put(float *p, float4 x, int n, int vec) {
+template <class T> CONV_INLINE void conv_put(T *p, float4 x, int n, int vec) {
   if (vec && n >= 4) {
-    *(float4 *)p = x;
+    write_quad(p, x);
     return;
   }
-  if (n > 0) p[0] = x.x;
-  if (n > 1) p[1] = x.y;
-  if (n > 2) p[2] = x.z;
-  if (n > 3) p[3] = x.w;
+  if (n > 0) write_one(p, x.x);
+  if (n > 1) write_one(p + 1, x.y);
+  if (n > 2) write_one(p + 2, x.z);
+  if (n > 3) write_one(p + 3, x.w);
+}
+
+// n of p's weights, as they are multiplied with elements of maps.
+CONV_INLINE float4 conv_weight_quad(const float *p, int n, int vec) {
+  float4 w = conv_some(p, n, vec);
+  float4 x = {rounded(w.x), rounded(w.y), rounded(w.z), rounded(w.w)};
+  return x;
 }
 
 CONV_INLINE float4 conv_plus(float4 a, float4 b) {
@@ -249,7 +256,7 @@ template <int B> struct ConvRows {
   __device__ __forceinline__ void load() {
     if (CONV_IDLE(B)) return;
 #pragma unroll
-    for (int q = 0; q < Q; q++) v[q] = conv_some(at + q * step, q < most ? left : 0, vec);
+    for (int q = 0; q < Q; q++) v[q] = conv_weight_quad(at + q * step, q < most ? left : 0, vec);
     at += CONV_DEPTH, left -= CONV_DEPTH;
   }
   __device__ __forceinline__ void store(float4 *to) const {
@@ -273,12 +280,12 @@ template <int B> CONV_INLINE void conv_store_along(float4 *to, const float4 *v) 
 // Columns of a matrix of width elements a line: conv_weight's dy.
 template <int B> struct ConvColumns {
   static const int Q = CONV_QUADS(B);
-  const float *at; // of the first quad
+  const map_t *at; // of the first quad
   ll lines;        // that are left from there on
   int width, cols, vec;
   float4 v[Q];
 
-  __device__ __forceinline__ ConvColumns(const float *x, ll depth, int elements, int most, int quads)
+  __device__ __forceinline__ ConvColumns(const map_t *x, ll depth, int elements, int most, int quads)
       : at(x + (ll)conv_line<B>(0) * elements + conv_column<B>()), lines(depth - conv_line<B>(0)), width(elements),
         cols(most - conv_column<B>()), vec(quads) {}
   __device__ __forceinline__ void load() {
@@ -388,7 +395,7 @@ template <int B> struct ConvTaps {
 #pragma unroll
     for (int q = 0; q < Q; q++) {
       int a = tap0 + stride * at[q].a, b = tap1 + stride * at[q].b;
-      v[q] = conv_some(w + at[q].c * line + (ll)(a * kw + b) * step, at[q].a < high ? cols : 0, vec);
+      v[q] = conv_weight_quad(w + at[q].c * line + (ll)(a * kw + b) * step, at[q].a < high ? cols : 0, vec);
       at[q].forward(CONV_DEPTH, width, kg);
     }
   }

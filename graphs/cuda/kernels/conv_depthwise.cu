@@ -2,9 +2,9 @@
 //
 // A thread makes one element of the result, or four channels of it where they
 // can be read together; threads beside each other have channels beside each
-// other. Weights are read as [kh*kw][c], which conv_turn makes of [c][kh][kw].
-// Bound by memory: windows overlap, and what one thread reads lies in the cache
-// for those around it.
+// other. Weights are read as [kh*kw][c], which conv_turn makes of [c][kh][kw],
+// rounded as elements of maps are. Bound by memory: windows overlap, and what one
+// thread reads lies in the cache for those around it.
 //
 // The gradient of the weights: a block of 32 channels by 8 lines goes through a
 // segment of output pixels, every eighth pixel a line, and makes the sums of up
@@ -15,7 +15,7 @@
 #define CONV_LINES 8
 
 extern "C" __global__ void conv_turn(const float *w, float *to, int taps, int c, ll n) {
-  EACH(i, n) to[i] = w[i % c * taps + i / c];
+  EACH(i, n) to[i] = rounded(w[i % c * taps + i / c]);
 }
 
 CONV_INLINE float4 conv_multiply(float4 x, float4 w, float4 sum) {
@@ -24,7 +24,7 @@ CONV_INLINE float4 conv_multiply(float4 x, float4 w, float4 sum) {
 }
 
 // y, of n elements; in quads of channels where wide is set.
-extern "C" __global__ void conv_depthwise(const float *x, const float *w, const float *bias, float *y, const float *centre,
+extern "C" __global__ void conv_depthwise(const map_t *x, const float *w, const float *bias, map_t *y, const float *centre,
                                           const float *gain, const float *shift, int per, int relu, int wide, int h, int wd, int c, int oh,
                                           int ow, int kh, int kw, int stride, int pad, ll n) {
   ConvMap m = conv_map(x, h, wd, c, 0, centre, gain, shift, per, relu);
@@ -37,7 +37,7 @@ extern "C" __global__ void conv_depthwise(const float *x, const float *w, const 
       for (int b = 0; b < kw; b++) {
         int row = i * stride - pad + a, col = j * stride - pad + b;
         const float *tap = w + ((ll)a * kw + b) * c + k;
-        if (wide) sum = conv_multiply(conv_read4(m, img, row, col, k), conv_quad(tap), sum);
+        if (wide) sum = conv_multiply(conv_read4(m, img, row, col, k), read_quad(tap), sum);
         else sum.x = fmaf(conv_read(m, img, row, col, k), tap[0], sum.x);
       }
     if (bias) sum = conv_plus(sum, conv_some(bias + k, width, 0));
@@ -46,7 +46,7 @@ extern "C" __global__ void conv_depthwise(const float *x, const float *w, const 
 }
 
 // dx (+ more), of n elements: the taps that reach a pixel are a stride apart.
-extern "C" __global__ void conv_depthwise_input(const float *dy, const float *w, const float *more, float *dx, int wide, int h, int wd,
+extern "C" __global__ void conv_depthwise_input(const map_t *dy, const float *w, const map_t *more, map_t *dx, int wide, int h, int wd,
                                                 int c, int oh, int ow, int kh, int kw, int stride, int pad, ll n) {
   ConvMap m = conv_map(dy, oh, ow, c, 0, 0, 0, 0, 0, 0);
   int width = wide ? 4 : 1;
@@ -59,7 +59,7 @@ extern "C" __global__ void conv_depthwise_input(const float *dy, const float *w,
         // Before the map's first pixel the quotient would be rounded up to it.
         int row = a > i ? -1 : (i - a) / stride, col = b > j ? -1 : (j - b) / stride;
         const float *tap = w + ((ll)a * kw + b) * c + k;
-        if (wide) sum = conv_multiply(conv_read4(m, img, row, col, k), conv_quad(tap), sum);
+        if (wide) sum = conv_multiply(conv_read4(m, img, row, col, k), read_quad(tap), sum);
         else sum.x = fmaf(conv_read(m, img, row, col, k), tap[0], sum.x);
       }
     if (more) sum = conv_plus(sum, conv_some(more + at, width, wide));
@@ -80,7 +80,7 @@ CONV_INLINE float conv_lines(float sum, float *s) {
 
 // Block: 32 channels, then CONV_TAPS taps, then a segment of length pixels,
 // whose sums go to partial[segment][c][kh*kw].
-extern "C" __global__ void conv_depthwise_weight(const float *x, const float *dy, float *partial, const float *centre, const float *gain,
+extern "C" __global__ void conv_depthwise_weight(const map_t *x, const map_t *dy, float *partial, const float *centre, const float *gain,
                                                  const float *shift, int per, int relu, ll length, int n, int h, int wd, int c, int oh,
                                                  int ow, int kh, int kw, int stride, int pad) {
   __shared__ float s[CONV_LINES * 32];
@@ -93,7 +93,7 @@ extern "C" __global__ void conv_depthwise_weight(const float *x, const float *dy
   for (int t = 0; t < CONV_TAPS; t++) sum[t] = 0.0f;
   for (ll p = segment * length + threadIdx.x / 32; p < end && k < c; p += CONV_LINES) {
     int img = (int)(p / ((ll)oh * ow)), i = (int)(p / ow % oh) * stride - pad, j = (int)(p % ow) * stride - pad;
-    float d = dy[p * c + k];
+    float d = widened(dy[p * c + k]);
 #pragma unroll
     for (int t = 0; t < CONV_TAPS; t++)
       if (first + t < taps) sum[t] = fmaf(d, conv_read(m, img, i + (first + t) / kw, j + (first + t) % kw, k), sum[t]);
@@ -107,12 +107,12 @@ extern "C" __global__ void conv_depthwise_weight(const float *x, const float *dy
 
 // Sums of dy over segments of length pixels: partial[segment][k]. Block: 32
 // channels, then a segment.
-extern "C" __global__ void conv_bias(const float *dy, float *partial, ll length, int k, ll pixels) {
+extern "C" __global__ void conv_bias(const map_t *dy, float *partial, ll length, int k, ll pixels) {
   __shared__ float s[CONV_LINES * 32];
   int blocks = (k + 31) / 32, channel = blockIdx.x % blocks * 32 + threadIdx.x % 32;
   ll segment = blockIdx.x / blocks, end = min((segment + 1) * length, pixels);
   float sum = 0.0f;
-  for (ll p = segment * length + threadIdx.x / 32; p < end && channel < k; p += CONV_LINES) sum += dy[p * k + channel];
+  for (ll p = segment * length + threadIdx.x / 32; p < end && channel < k; p += CONV_LINES) sum += widened(dy[p * k + channel]);
   float all = conv_lines(sum, s);
   if (threadIdx.x < 32 && channel < k) partial[segment * k + channel] = all;
 }

@@ -60,7 +60,7 @@ template <int BM, int BN, int TM, int TN> struct ConvSums {
 
 // y = conv(x, w) + bias
 template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_forward(const float *w, const float *bias, float *y, ConvMap m, const ConvShape &s, int vec, float4 *sa, float4 *sb) {
+CONV_INLINE void conv_forward(const float *w, const float *bias, map_t *y, ConvMap m, const ConvShape &s, int vec, float4 *sa, float4 *sb) {
   ll pixels = (ll)s.n * s.oh * s.ow;
   int depth = s.kh * s.kw * s.cg;
   ConvTile t = conv_tile(pixels, s.kg, BM, BN);
@@ -93,7 +93,7 @@ CONV_INLINE void conv_forward(const float *w, const float *bias, float *y, ConvM
 
 // dx = the gradient of conv's x (+ more)
 template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_back(const float *dy, const float *w, const float *more, float *dx, const ConvShape &s, int vec, float4 *sa,
+CONV_INLINE void conv_back(const map_t *dy, const float *w, const map_t *more, map_t *dx, const ConvShape &s, int vec, float4 *sa,
                            float4 *sb) {
   int high = (s.h + s.stride - 1) / s.stride, wide = (s.w + s.stride - 1) / s.stride; // of the largest phase
   ConvTile t = conv_tile((ll)s.n * high * wide, s.cg, BM, BN);
@@ -132,7 +132,7 @@ CONV_INLINE void conv_back(const float *dy, const float *w, const float *more, f
 // A segment of the gradient of conv's w: of length output pixels. Where there
 // is but one it is added to to, else each is written, one behind the other.
 template <int BM, int BN, int TM, int TN>
-CONV_INLINE void conv_weights(const float *dy, float *to, ConvMap m, const ConvShape &s, int segments, ll length, int vec, float4 *sa,
+CONV_INLINE void conv_weights(const map_t *dy, float *to, ConvMap m, const ConvShape &s, int segments, ll length, int vec, float4 *sa,
                               float4 *sb) {
   int patch = s.kh * s.kw * s.cg;
   ll pixels = (ll)s.n * s.oh * s.ow;
@@ -164,7 +164,7 @@ CONV_INLINE void conv_weights(const float *dy, float *to, ConvMap m, const ConvS
 // Two blocks on a processor hide each other's waits; the gradients by tiles of
 // 128x128 have too much to remember for that.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    conv_128x128(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain, const float *shift,
+    conv_128x128(const map_t *x, const float *w, const float *bias, map_t *y, const float *centre, const float *gain, const float *shift,
                  int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k, int kh, int kw, int stride, int pad,
                  int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
@@ -172,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
                                conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_64x64(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain,
+extern "C" __global__ void conv_64x64(const map_t *x, const float *w, const float *bias, map_t *y, const float *centre, const float *gain,
                                       const float *shift, int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k,
                                       int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
@@ -180,7 +180,7 @@ extern "C" __global__ void conv_64x64(const float *x, const float *w, const floa
                              conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_256x16(const float *x, const float *w, const float *bias, float *y, const float *centre, const float *gain,
+extern "C" __global__ void conv_256x16(const map_t *x, const float *w, const float *bias, map_t *y, const float *centre, const float *gain,
                                        const float *shift, int per, int relu, int vec, int n, int h, int wd, int c, int oh, int ow, int k,
                                        int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 65], sb[2 * CONV_DEPTH * 5];
@@ -188,25 +188,25 @@ extern "C" __global__ void conv_256x16(const float *x, const float *w, const flo
                               conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_input_128x128(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
+extern "C" __global__ void conv_input_128x128(const map_t *dy, const float *w, const map_t *more, map_t *dx, int vec, int n, int h, int wd,
                                               int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
   conv_back<128, 128, 8, 8>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_input_64x64(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
+extern "C" __global__ void conv_input_64x64(const map_t *dy, const float *w, const map_t *more, map_t *dx, int vec, int n, int h, int wd,
                                             int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
   conv_back<64, 64, 4, 4>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_input_256x16(const float *dy, const float *w, const float *more, float *dx, int vec, int n, int h, int wd,
+extern "C" __global__ void conv_input_256x16(const map_t *dy, const float *w, const map_t *more, map_t *dx, int vec, int n, int h, int wd,
                                              int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 65], sb[2 * CONV_DEPTH * 5];
   conv_back<256, 16, 4, 4>(dy, w, more, dx, conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), vec, sa, sb);
 }
 
-extern "C" __global__ void conv_weight_128x128(const float *x, const float *dy, float *to, const float *centre, const float *gain,
+extern "C" __global__ void conv_weight_128x128(const map_t *x, const map_t *dy, float *to, const float *centre, const float *gain,
                                                const float *shift, int per, int relu, int segments, ll length, int vec, int n, int h,
                                                int wd, int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 33], sb[2 * CONV_DEPTH * 33];
@@ -214,7 +214,7 @@ extern "C" __global__ void conv_weight_128x128(const float *x, const float *dy, 
                                conv_shape(n, h, wd, c, oh, ow, k, kh, kw, stride, pad, groups), segments, length, vec, sa, sb);
 }
 
-extern "C" __global__ void conv_weight_64x64(const float *x, const float *dy, float *to, const float *centre, const float *gain,
+extern "C" __global__ void conv_weight_64x64(const map_t *x, const map_t *dy, float *to, const float *centre, const float *gain,
                                              const float *shift, int per, int relu, int segments, ll length, int vec, int n, int h, int wd,
                                              int c, int oh, int ow, int k, int kh, int kw, int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 17], sb[2 * CONV_DEPTH * 17];
@@ -223,7 +223,7 @@ extern "C" __global__ void conv_weight_64x64(const float *x, const float *dy, fl
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-    conv_weight_16x256(const float *x, const float *dy, float *to, const float *centre, const float *gain, const float *shift, int per,
+    conv_weight_16x256(const map_t *x, const map_t *dy, float *to, const float *centre, const float *gain, const float *shift, int per,
                        int relu, int segments, ll length, int vec, int n, int h, int wd, int c, int oh, int ow, int k, int kh, int kw,
                        int stride, int pad, int groups) {
   __shared__ float4 sa[2 * CONV_DEPTH * 5], sb[2 * CONV_DEPTH * 65];

@@ -3,9 +3,12 @@
 //
 // A kernel is extern "C" __global__ void name(...), and its parameters are
 // pointers, int, long long, float or double, in the order in which package cuda
-// passes them. Maps are NHWC float32. Sums have one order, given by shapes: no
-// atomics. Kernels use no more of CUDA than grids, blocks, shared memory,
-// __syncthreads and math functions, so that tests can run them on the host.
+// passes them. Maps are NHWC; their elements are map_t, which is float32 or
+// bfloat16: the same text is compiled for each. All else is float32, or float64
+// where sums need it; arithmetic is, whatever maps hold, and an element is rounded
+// once, where it is written. Sums have one order, given by shapes: no atomics.
+// Kernels use no more of CUDA than grids, blocks, shared memory, __syncthreads and
+// math functions, so that tests can run them on the host.
 package kernels
 
 import (

@@ -3,7 +3,7 @@
 // and nothing is added by two threads. Bound by memory.
 
 // y's channels from y0 on are x's from x0 on, c of them: split and concat.
-template <int V> __device__ void channels_of(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+template <int V> __device__ void channels_of(const map_t *x, map_t *y, int rows, int c, int cx, int x0, int cy, int y0) {
   int ch = CHANNEL(V);
   if (ch >= c) return;
   float v[V];
@@ -13,15 +13,15 @@ template <int V> __device__ void channels_of(const float *x, float *y, int rows,
   }
 }
 
-extern "C" __global__ void channels(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+extern "C" __global__ void channels(const map_t *x, map_t *y, int rows, int c, int cx, int x0, int cy, int y0) {
   channels_of<1>(x, y, rows, c, cx, x0, cy, y0);
 }
-extern "C" __global__ void channels4(const float *x, float *y, int rows, int c, int cx, int x0, int cy, int y0) {
+extern "C" __global__ void channels4(const map_t *x, map_t *y, int rows, int c, int cx, int x0, int cy, int y0) {
   channels_of<4>(x, y, rows, c, cx, x0, cy, y0);
 }
 
 // Channel g*(c/groups)+i goes to i*groups+g.
-extern "C" __global__ void shuffle(const float *x, float *y, int rows, int c, int groups) {
+extern "C" __global__ void shuffle(const map_t *x, map_t *y, int rows, int c, int groups) {
   int ch = CHANNEL(1);
   if (ch >= c) return;
   int from = ch % groups * (c / groups) + ch / groups;
@@ -54,14 +54,14 @@ __device__ __forceinline__ Sample sample_at(int i, int in, int out) {
 }
 
 // h x w to oh x ow.
-template <int V> __device__ void resize_map(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+template <int V> __device__ void resize_map(const map_t *x, map_t *y, int rows, int c, int h, int w, int oh, int ow) {
   int ch = CHANNEL(V);
   if (ch >= c) return;
   float a[V], b[V], d[V], e[V];
   ROWS(p, rows) {
     Pixel at = pixel_of(p, oh, ow);
     Sample v = sample_at(at.i, h, oh), u = sample_at(at.j, w, ow);
-    const float *up = x + ((ll)at.picture * h + v.lo) * w * c + ch, *down = x + ((ll)at.picture * h + v.hi) * w * c + ch;
+    const map_t *up = x + ((ll)at.picture * h + v.lo) * w * c + ch, *down = x + ((ll)at.picture * h + v.hi) * w * c + ch;
     load<V>(up + (ll)u.lo * c, a);
     load<V>(up + (ll)u.hi * c, b);
     load<V>(down + (ll)u.lo * c, d);
@@ -74,10 +74,10 @@ template <int V> __device__ void resize_map(const float *x, float *y, int rows, 
   }
 }
 
-extern "C" __global__ void resize(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+extern "C" __global__ void resize(const map_t *x, map_t *y, int rows, int c, int h, int w, int oh, int ow) {
   resize_map<1>(x, y, rows, c, h, w, oh, ow);
 }
-extern "C" __global__ void resize4(const float *x, float *y, int rows, int c, int h, int w, int oh, int ow) {
+extern "C" __global__ void resize4(const map_t *x, map_t *y, int rows, int c, int h, int w, int oh, int ow) {
   resize_map<4>(x, y, rows, c, h, w, oh, ow);
 }
 
@@ -94,13 +94,13 @@ __device__ __forceinline__ float weight_in(Sample s, int a) {
 }
 
 // The transpose of resize: dx is h x w, dy oh x ow.
-template <int V> __device__ void resize_grad_map(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+template <int V> __device__ void resize_grad_map(const map_t *dy, map_t *dx, int rows, int c, int h, int w, int oh, int ow) {
   int ch = CHANNEL(V);
   if (ch >= c) return;
   float sum[V], g[V];
   ROWS(p, rows) {
     Pixel at = pixel_of(p, h, w);
-    const float *from = dy + (ll)at.picture * oh * ow * c + ch;
+    const map_t *from = dy + (ll)at.picture * oh * ow * c + ch;
     int i1 = last_reader(at.i, h, oh), j0 = first_reader(at.j, w, ow), j1 = last_reader(at.j, w, ow);
     for (int k = 0; k < V; k++) sum[k] = 0.0f;
     for (int i = first_reader(at.i, h, oh); i <= i1; i++) {
@@ -117,26 +117,26 @@ template <int V> __device__ void resize_grad_map(const float *dy, float *dx, int
   }
 }
 
-extern "C" __global__ void resize_grad(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+extern "C" __global__ void resize_grad(const map_t *dy, map_t *dx, int rows, int c, int h, int w, int oh, int ow) {
   resize_grad_map<1>(dy, dx, rows, c, h, w, oh, ow);
 }
-extern "C" __global__ void resize_grad4(const float *dy, float *dx, int rows, int c, int h, int w, int oh, int ow) {
+extern "C" __global__ void resize_grad4(const map_t *dy, map_t *dx, int rows, int c, int h, int w, int oh, int ow) {
   resize_grad_map<4>(dy, dx, rows, c, h, w, oh, ow);
 }
 
 // Mean over the pixels of a picture: grid of pictures x blocks of channels,
 // threads along y share the pixels. float64 sums.
-extern "C" __global__ void mean(const float *x, float *y, int c, int pixels) {
+extern "C" __global__ void mean(const map_t *x, map_t *y, int c, int pixels) {
   int ch = CHANNEL(1);
-  const float *from = x + (ll)blockIdx.x * pixels * c + ch;
+  const map_t *from = x + (ll)blockIdx.x * pixels * c + ch;
   double sum = 0;
   if (ch < c)
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y) sum += from[(ll)p * c];
+    for (int p = threadIdx.y; p < pixels; p += blockDim.y) sum += widened(from[(ll)p * c]);
   sum = sum_along_y(sum);
-  if (threadIdx.y == 0 && ch < c) y[(ll)blockIdx.x * c + ch] = (float)(sum / pixels);
+  if (threadIdx.y == 0 && ch < c) y[(ll)blockIdx.x * c + ch] = narrowed((float)(sum / pixels));
 }
 
-template <int V> __device__ void mean_grad_map(const float *dy, float *dx, int rows, int c, int pixels) {
+template <int V> __device__ void mean_grad_map(const map_t *dy, map_t *dx, int rows, int c, int pixels) {
   int ch = CHANNEL(V);
   if (ch >= c) return;
   float f = 1.0f / (float)pixels, g[V];
@@ -147,5 +147,5 @@ template <int V> __device__ void mean_grad_map(const float *dy, float *dx, int r
   }
 }
 
-extern "C" __global__ void mean_grad(const float *dy, float *dx, int rows, int c, int pixels) { mean_grad_map<1>(dy, dx, rows, c, pixels); }
-extern "C" __global__ void mean_grad4(const float *dy, float *dx, int rows, int c, int pixels) { mean_grad_map<4>(dy, dx, rows, c, pixels); }
+extern "C" __global__ void mean_grad(const map_t *dy, map_t *dx, int rows, int c, int pixels) { mean_grad_map<1>(dy, dx, rows, c, pixels); }
+extern "C" __global__ void mean_grad4(const map_t *dy, map_t *dx, int rows, int c, int pixels) { mean_grad_map<4>(dy, dx, rows, c, pixels); }

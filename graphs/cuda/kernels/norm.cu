@@ -24,7 +24,7 @@ __device__ __forceinline__ Segment segment_of(int segment, ll pixels, int per) {
 
 // Mean and sum of squared deviations of a segment's channels. Differences are
 // from the segment's first row, so that a large mean costs no digits.
-template <int V> __device__ void moments(const float *x, double *partial, int c, ll pixels, int per) {
+template <int V> __device__ void moments(const map_t *x, double *partial, int c, ll pixels, int per) {
   Segment s = segment_of(blockIdx.x, pixels, per);
   int ch = CHANNEL(V);
   double sum[V], square[V];
@@ -53,10 +53,10 @@ template <int V> __device__ void moments(const float *x, double *partial, int c,
   }
 }
 
-extern "C" __global__ void norm_moments(const float *x, double *partial, int c, ll pixels, int per) {
+extern "C" __global__ void norm_moments(const map_t *x, double *partial, int c, ll pixels, int per) {
   moments<1>(x, partial, c, pixels, per);
 }
-extern "C" __global__ void norm_moments4(const float *x, double *partial, int c, ll pixels, int per) {
+extern "C" __global__ void norm_moments4(const map_t *x, double *partial, int c, ll pixels, int per) {
   moments<4>(x, partial, c, pixels, per);
 }
 
@@ -134,8 +134,8 @@ __device__ __forceinline__ void factors(Factors<V> &f, const float *mean, const 
 
 // y = act((x-mean)*invstd*scale + shift (+ residual))
 template <int V>
-__device__ void norm_map(const float *x, const float *residual, const float *mean, const float *invstd, const float *scale,
-                         const float *shift, float *y, int rows, int c, int cg, ll pixels, int relu) {
+__device__ void norm_map(const map_t *x, const map_t *residual, const float *mean, const float *invstd, const float *scale,
+                         const float *shift, map_t *y, int rows, int c, int cg, ll pixels, int relu) {
   int ch = CHANNEL(V), have = -1;
   if (ch >= c) return;
   Factors<V> f;
@@ -157,7 +157,7 @@ __device__ void norm_map(const float *x, const float *residual, const float *mea
 }
 
 #define NORM_MAP_PARAMETERS                                                                                                          \
-  const float *x, const float *residual, const float *mean, const float *invstd, const float *scale, const float *shift, float *y, int rows, \
+  const map_t *x, const map_t *residual, const float *mean, const float *invstd, const float *scale, const float *shift, map_t *y, int rows, \
       int c, int cg, ll pixels, int relu
 extern "C" __global__ void norm_apply(NORM_MAP_PARAMETERS) {
   norm_map<1>(x, residual, mean, invstd, scale, shift, y, rows, c, cg, pixels, relu);
@@ -174,7 +174,8 @@ extern "C" __global__ void norm_apply4(NORM_MAP_PARAMETERS) {
 // (Ioffe and Szegedy 2015; Wu and He 2018.) The mask is where y > 0; without y,
 // where the norm of x is, if shift is there; without shift there is no relu.
 struct Masked {
-  const float *dy, *x, *y, *scale, *shift, *mean, *invstd;
+  const map_t *dy, *x, *y;
+  const float *scale, *shift, *mean, *invstd;
 };
 
 // g and x of V channels of a row.
@@ -223,7 +224,7 @@ template <int V> __device__ void grad_sums(Masked m, double *partial, int c, int
 }
 
 #define MASKED_PARAMETERS \
-  const float *dy, const float *x, const float *y, const float *scale, const float *shift, const float *mean, const float *invstd
+  const map_t *dy, const map_t *x, const map_t *y, const float *scale, const float *shift, const float *mean, const float *invstd
 #define MASKED \
   { dy, x, y, scale, shift, mean, invstd }
 extern "C" __global__ void norm_grad_sums(MASKED_PARAMETERS, double *partial, int c, int cg, ll pixels, int per) {
@@ -272,7 +273,7 @@ extern "C" __global__ void norm_grad_weights(const double *partial, const float 
 
 // dx, and g to dresidual where that is there; either may lie on dy.
 template <int V>
-__device__ void grad_map(Masked m, const float *centre, const float *slope, float *dx, float *dresidual, int rows, int c, int cg, ll pixels) {
+__device__ void grad_map(Masked m, const float *centre, const float *slope, map_t *dx, map_t *dresidual, int rows, int c, int cg, ll pixels) {
   int ch = CHANNEL(V), have = -1;
   if (ch >= c) return;
   Factors<V> f;
@@ -296,11 +297,11 @@ __device__ void grad_map(Masked m, const float *centre, const float *slope, floa
   }
 }
 
-extern "C" __global__ void norm_grad_apply(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, int rows,
+extern "C" __global__ void norm_grad_apply(MASKED_PARAMETERS, const float *centre, const float *slope, map_t *dx, map_t *dresidual, int rows,
                                            int c, int cg, ll pixels) {
   grad_map<1>(MASKED, centre, slope, dx, dresidual, rows, c, cg, pixels);
 }
-extern "C" __global__ void norm_grad_apply4(MASKED_PARAMETERS, const float *centre, const float *slope, float *dx, float *dresidual, int rows,
+extern "C" __global__ void norm_grad_apply4(MASKED_PARAMETERS, const float *centre, const float *slope, map_t *dx, map_t *dresidual, int rows,
                                             int c, int cg, ll pixels) {
   grad_map<4>(MASKED, centre, slope, dx, dresidual, rows, c, cg, pixels);
 }

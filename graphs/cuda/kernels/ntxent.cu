@@ -42,22 +42,22 @@ static __device__ double ntxent_all(double x, double *s, bool most) {
 }
 
 // z = e/norm, norm = max(length, floor), without overflow; negative: floored.
-extern "C" __global__ void ntxent_normalise(const float *e, double *z, double *norm, int d) {
+extern "C" __global__ void ntxent_normalise(const map_t *e, double *z, double *norm, int d) {
   __shared__ double s[THREADS];
   e += (ll)blockIdx.x * d, z += (ll)blockIdx.x * d;
   double top = 0.0, sum = 0.0;
   for (int k = threadIdx.x; k < d; k += THREADS) {
-    double v = fabs((double)e[k]);
+    double v = fabs((double)widened(e[k]));
     if (v > top || v != v) top = v;
   }
   top = ntxent_all(top, s, true);
   for (int k = threadIdx.x; k < d; k += THREADS) {
-    double v = top > 0.0 ? e[k] / top : 0.0;
+    double v = top > 0.0 ? widened(e[k]) / top : 0.0;
     sum += v * v;
   }
   double length = top * sqrt(ntxent_all(sum, s, false));
   double by = length < NTXENT_FLOOR ? NTXENT_FLOOR : length;
-  for (int k = threadIdx.x; k < d; k += THREADS) z[k] = e[k] / by;
+  for (int k = threadIdx.x; k < d; k += THREADS) z[k] = widened(e[k]) / by;
   if (threadIdx.x == 0) norm[blockIdx.x] = length < NTXENT_FLOOR ? -by : by;
 }
 
@@ -253,7 +253,7 @@ extern "C" __global__ void ntxent_gradient(const double *z, const double *logsum
 // Joins the splits of a row's dz and takes it through the normalisation: what
 // points along z falls away, except where the length was floored. dz of the
 // first split holds the sum.
-extern "C" __global__ void ntxent_through(const double *z, const double *norm, double *dz, float *de, int rows, int d, int splits,
+extern "C" __global__ void ntxent_through(const double *z, const double *norm, double *dz, map_t *de, int rows, int d, int splits,
                                           double factor) {
   __shared__ double s[THREADS];
   ll at = (ll)blockIdx.x * d;
@@ -266,5 +266,5 @@ extern "C" __global__ void ntxent_through(const double *z, const double *norm, d
   }
   along = ntxent_all(along, s, false);
   if (length < 0.0) along = 0.0, length = -length;
-  for (int k = threadIdx.x; k < d; k += THREADS) de[at + k] = (float)((dz[at + k] - along * z[at + k]) * factor / length);
+  for (int k = threadIdx.x; k < d; k += THREADS) de[at + k] = narrowed((float)((dz[at + k] - along * z[at + k]) * factor / length));
 }

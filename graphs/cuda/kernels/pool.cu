@@ -23,14 +23,14 @@ __device__ __forceinline__ Window window_of(const Pool &s, int i, int j) {
 
 // The maximum and its place row*w+col in the input map: the first of equals, but
 // a NaN wins, so that it is noticed. A row is an output pixel.
-template <int V> __device__ void pool_max_map(const float *x, float *y, int *index, Pool s) {
+template <int V> __device__ void pool_max_map(const map_t *x, map_t *y, int *index, Pool s) {
   int ch = CHANNEL(V), place[V];
   if (ch >= s.c) return;
   float best[V], v[V];
   ROWS(p, s.rows) {
     Pixel at = pixel_of(p, s.oh, s.ow);
     Window to = window_of(s, at.i, at.j);
-    const float *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
+    const map_t *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
     int first = to.row0 * s.w + to.col0;
     load<V>(from + (ll)first * s.c, best);
     for (int k = 0; k < V; k++) place[k] = first;
@@ -47,18 +47,18 @@ template <int V> __device__ void pool_max_map(const float *x, float *y, int *ind
   }
 }
 
-extern "C" __global__ void pool_max(const float *x, float *y, int *index, POOL_PARAMETERS) { pool_max_map<1>(x, y, index, POOL); }
-extern "C" __global__ void pool_max4(const float *x, float *y, int *index, POOL_PARAMETERS) { pool_max_map<4>(x, y, index, POOL); }
+extern "C" __global__ void pool_max(const map_t *x, map_t *y, int *index, POOL_PARAMETERS) { pool_max_map<1>(x, y, index, POOL); }
+extern "C" __global__ void pool_max4(const map_t *x, map_t *y, int *index, POOL_PARAMETERS) { pool_max_map<4>(x, y, index, POOL); }
 
 // The mean, padding counted as zeros. A row is an output pixel.
-template <int V> __device__ void pool_mean_map(const float *x, float *y, Pool s) {
+template <int V> __device__ void pool_mean_map(const map_t *x, map_t *y, Pool s) {
   int ch = CHANNEL(V);
   if (ch >= s.c) return;
   float f = 1.0f / (float)(s.kh * s.kw), sum[V], v[V];
   ROWS(p, s.rows) {
     Pixel at = pixel_of(p, s.oh, s.ow);
     Window to = window_of(s, at.i, at.j);
-    const float *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
+    const map_t *from = x + (ll)at.picture * s.h * s.w * s.c + ch;
     for (int k = 0; k < V; k++) sum[k] = 0.0f;
     for (int row = to.row0; row < to.row1; row++) {
       for (int col = to.col0; col < to.col1; col++) {
@@ -71,8 +71,8 @@ template <int V> __device__ void pool_mean_map(const float *x, float *y, Pool s)
   }
 }
 
-extern "C" __global__ void pool_mean(const float *x, float *y, POOL_PARAMETERS) { pool_mean_map<1>(x, y, POOL); }
-extern "C" __global__ void pool_mean4(const float *x, float *y, POOL_PARAMETERS) { pool_mean_map<4>(x, y, POOL); }
+extern "C" __global__ void pool_mean(const map_t *x, map_t *y, POOL_PARAMETERS) { pool_mean_map<1>(x, y, POOL); }
+extern "C" __global__ void pool_mean4(const map_t *x, map_t *y, POOL_PARAMETERS) { pool_mean_map<4>(x, y, POOL); }
 
 // The windows that see pixel i, j: [row0, row1) x [col0, col1) of the output.
 __device__ __forceinline__ int first_window(int i, int k, int stride, int pad) {
@@ -85,14 +85,14 @@ __device__ __forceinline__ Window windows_at(const Pool &s, int i, int j) {
 }
 
 // Each dy spread evenly over its window, gathered. A row is an input pixel.
-template <int V> __device__ void pool_mean_grad_map(const float *dy, float *dx, Pool s) {
+template <int V> __device__ void pool_mean_grad_map(const map_t *dy, map_t *dx, Pool s) {
   int ch = CHANNEL(V);
   if (ch >= s.c) return;
   float f = 1.0f / (float)(s.kh * s.kw), sum[V], v[V];
   ROWS(p, s.rows) {
     Pixel at = pixel_of(p, s.h, s.w);
     Window by = windows_at(s, at.i, at.j);
-    const float *from = dy + (ll)at.picture * s.oh * s.ow * s.c + ch;
+    const map_t *from = dy + (ll)at.picture * s.oh * s.ow * s.c + ch;
     for (int k = 0; k < V; k++) sum[k] = 0.0f;
     for (int i = by.row0; i < by.row1; i++) {
       for (int j = by.col0; j < by.col1; j++) {
@@ -105,13 +105,13 @@ template <int V> __device__ void pool_mean_grad_map(const float *dy, float *dx, 
   }
 }
 
-extern "C" __global__ void pool_mean_grad(const float *dy, float *dx, POOL_PARAMETERS) { pool_mean_grad_map<1>(dy, dx, POOL); }
-extern "C" __global__ void pool_mean_grad4(const float *dy, float *dx, POOL_PARAMETERS) { pool_mean_grad_map<4>(dy, dx, POOL); }
+extern "C" __global__ void pool_mean_grad(const map_t *dy, map_t *dx, POOL_PARAMETERS) { pool_mean_grad_map<1>(dy, dx, POOL); }
+extern "C" __global__ void pool_mean_grad4(const map_t *dy, map_t *dx, POOL_PARAMETERS) { pool_mean_grad_map<4>(dy, dx, POOL); }
 
 // Each dy to its window's winner, gathered from the windows that see a pixel, in
 // their order. A row is an input pixel. An index may name any pixel of the map:
 // those outside of their window are left to the two kernels below.
-template <int V> __device__ void pool_max_grad_map(const float *dy, const int *index, float *dx, Pool s) {
+template <int V> __device__ void pool_max_grad_map(const map_t *dy, const int *index, map_t *dx, Pool s) {
   int ch = CHANNEL(V), place[V];
   if (ch >= s.c) return;
   float sum[V], v[V];
@@ -133,10 +133,10 @@ template <int V> __device__ void pool_max_grad_map(const float *dy, const int *i
   }
 }
 
-extern "C" __global__ void pool_max_grad(const float *dy, const int *index, float *dx, POOL_PARAMETERS) {
+extern "C" __global__ void pool_max_grad(const map_t *dy, const int *index, map_t *dx, POOL_PARAMETERS) {
   pool_max_grad_map<1>(dy, index, dx, POOL);
 }
-extern "C" __global__ void pool_max_grad4(const float *dy, const int *index, float *dx, POOL_PARAMETERS) {
+extern "C" __global__ void pool_max_grad4(const map_t *dy, const int *index, map_t *dx, POOL_PARAMETERS) {
   pool_max_grad_map<4>(dy, index, dx, POOL);
 }
 
@@ -164,18 +164,24 @@ extern "C" __global__ void pool_max_strays(const int *index, int *flags, POOL_PA
 extern "C" __global__ void pool_max_strays4(const int *index, int *flags, POOL_PARAMETERS) { pool_max_strays_map<4>(index, flags, POOL); }
 
 // Adds the dy of windows whose index lies outside of them, in their order, where
-// the flag says that there are some. A row is a picture.
-extern "C" __global__ void pool_max_add_strays(const float *dy, const int *index, const int *flags, float *dx, POOL_PARAMETERS) {
+// the flag says that there are some; those of a pixel are added up before dx is
+// rounded. A row is a picture.
+extern "C" __global__ void pool_max_add_strays(const map_t *dy, const int *index, const int *flags, map_t *dx, POOL_PARAMETERS) {
   Pool s = POOL;
   int ch = CHANNEL(1);
   if (ch >= c) return;
   ROWS(img, rows) {
     if (!flags[(ll)img * c + ch]) continue;
-    for (int i = 0; i < oh; i++) {
-      for (int j = 0; j < ow; j++) {
-        ll at = (((ll)img * oh + i) * ow + j) * c + ch;
-        if (strays(s, window_of(s, i, j), index[at])) dx[((ll)img * h * w + index[at]) * c + ch] += dy[at];
+    for (int place = 0; place < h * w; place++) {
+      map_t *to = dx + ((ll)img * h * w + place) * c + ch;
+      float sum = widened(*to);
+      for (int i = 0; i < oh; i++) {
+        for (int j = 0; j < ow; j++) {
+          ll at = (((ll)img * oh + i) * ow + j) * c + ch;
+          if (index[at] == place && strays(s, window_of(s, i, j), place)) sum += widened(dy[at]);
+        }
       }
+      *to = narrowed(sum);
     }
   }
 }
