@@ -122,10 +122,13 @@ func (c *benchStepCmd) trial(net *model.Net, b device.Backend) (*runtime.Trial, 
 		return nil, err
 	}
 	opt, _, err := c.choose(net, 0, b)
+	if err != nil {
+		return nil, err
+	}
 	return &runtime.Trial{
 		Config: runtime.Config{Net: net, Backend: b, Depth: opt.Depth, Recompute: opt.Recompute},
 		Turn:   turn, Batches: c.Warmup + c.Steps,
-	}, err
+	}, c.fit(net, opt, 0, b, false)
 }
 
 // measureSteps runs a trial between two looks at the peak.

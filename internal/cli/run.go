@@ -152,6 +152,9 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
+	if err := c.fit(net, opt, c.count(), backend, true); err != nil {
+		return err
+	}
 	s := &session{cmd: c, env: env, net: net, src: src, choice: choice, named: named}
 	defer s.close()
 	cfg := runtime.Config{
