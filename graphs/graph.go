@@ -30,9 +30,9 @@ const maxSalts = 8
 var errHash = errors.New("two nodes of the graph have the same hash code")
 
 // newGraph builds the graph of a segment and compiles it.
-func (p *Program) newGraph(s *ir.Segment) (*graph, error) {
+func (p *Program) newGraph(s *segment) (*graph, error) {
 	for salt := 0; ; salt++ {
-		b := &builder{program: p, segment: s, unit: p.unit(s), salt: salt}
+		b := &builder{program: p, segment: s.ir, on: s.route.lane, unit: p.unit(s.ir), salt: salt}
 		g, err := b.build()
 		if errors.Is(err, errHash) && salt+1 < maxSalts {
 			continue
@@ -51,6 +51,7 @@ type origin struct {
 type builder struct {
 	program *Program
 	segment *ir.Segment
+	on      Queue
 	unit    string
 	salt    int
 	at      int // the op being built; -1 once all are
@@ -70,7 +71,7 @@ func (b *builder) build() (g *graph, err error) {
 		}
 	}()
 	b.expr = gorgonia.NewGraph(gorgonia.WithGraphName(b.segment.Name()))
-	b.frame = &frame{backend: b.program.memory.backend, unit: b.unit}
+	b.frame = &frame{on: b.on, unit: b.unit}
 	b.made = map[ir.ValueID]origin{}
 	for i := range b.segment.Ops {
 		b.at = i
@@ -208,7 +209,7 @@ func (b *builder) results(n *node) error {
 // value makes a window for one end of an edge.
 func (b *builder) value(id ir.ValueID) (*value, error) {
 	v := &b.program.ir.Values[id]
-	s := b.program.memory.spots[id]
+	s := b.program.spot(id, b.segment.Unit)
 	if s.slots == 0 {
 		return nil, fmt.Errorf("value %s has no place in the memory plan", v.Name)
 	}

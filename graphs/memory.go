@@ -15,45 +15,41 @@ const line = 64
 // spaces bounds arrays indexed by ir.Space.
 const spaces = int(ir.States) + 1
 
-// spot is where a value lies on the device.
+// spot is where a value lies on a device. Offsets are the plan's; the byte of the
+// buffer is shift more, which is not 0 where a device has a part of a space.
 type spot struct {
 	buffer         device.Buffer
 	space          ir.Space
 	offset, stride int64
 	slots          int
 	bytes          int64 // of one slot
+	shift          int64
 }
 
-// at is the byte at which the slot of a microbatch begins.
+// at is the planned byte at which the slot of a microbatch begins.
 func (s spot) at(micro int) int64 { return s.offset + int64(micro%s.slots)*s.stride }
 
 // tensor is the window of a microbatch.
 func (s spot) tensor(v *ir.Value, micro int) device.Tensor {
-	return device.Tensor{Buffer: s.buffer, Offset: s.at(micro), Shape: v.Shape, Dtype: v.Dtype}
+	return device.Tensor{Buffer: s.buffer, Offset: s.at(micro) + s.shift, Shape: v.Shape, Dtype: v.Dtype}
 }
 
-// memory is the device memory of a program: a buffer per space, and how far
-// each has been used.
+// memory is the device memory of a program: at each place a buffer per space, and
+// how far each space has been used.
 type memory struct {
-	backend device.Backend
-	buffers [spaces]device.Buffer
+	backend device.Backend // as it was given; perhaps of several
+	places  []place
 	spots   []spot // by value; slots is 0 where the plan gives no place
 	high    [spaces]atomic.Int64
 }
 
-// allocate gives every space its buffer and every planned value its spot.
+// allocate gives every space its buffers and every planned value its spot.
 func (m *memory) allocate(p *ir.Program, b device.Backend) error {
-	m.backend, m.spots = b, make([]spot, len(p.Values))
-	for _, s := range ir.Spaces() {
-		n := p.Sizes[s]
-		if n == 0 {
-			continue
+	m.backend, m.places, m.spots = b, placesOf(b), make([]spot, len(p.Values))
+	for i := range m.places {
+		if err := m.places[i].allocate(p, i, b); err != nil {
+			return err
 		}
-		buffer, err := b.Alloc(n)
-		if err != nil {
-			return fmt.Errorf("%d bytes for the space %s: %w", n, s, err)
-		}
-		m.buffers[s] = buffer
 	}
 	for i := range p.Values {
 		v := &p.Values[i]
@@ -72,13 +68,13 @@ func (m *memory) place(p *ir.Program, v *ir.Value) error {
 	if int(v.Space) >= spaces {
 		return fmt.Errorf("no space %d", v.Space)
 	}
-	s := spot{m.buffers[v.Space], v.Space, v.Offset, v.Stride, v.Slots, v.Bytes()}
+	s := spot{space: v.Space, offset: v.Offset, stride: v.Stride, slots: v.Slots, bytes: v.Bytes()}
 	if v.Kind == ir.Table {
 		of := &p.Values[v.Of]
 		if err := joins(v, of); err != nil {
 			return err
 		}
-		s.buffer, s.space, s.offset, s.slots = m.buffers[of.Space], of.Space, of.Offset, 1
+		s.space, s.offset, s.slots = of.Space, of.Offset, 1
 	}
 	switch {
 	case s.slots < 1:
@@ -88,6 +84,8 @@ func (m *memory) place(p *ir.Program, v *ir.Value) error {
 	case s.offset < 0 || s.at(s.slots-1)+s.bytes > p.Sizes[s.space]:
 		return fmt.Errorf("bytes %d to %d lie outside the %d of the space %s", s.offset, s.at(s.slots-1)+s.bytes, p.Sizes[s.space], s.space)
 	}
+	home := &m.places[homeOf(p, m.backend, v)]
+	s.buffer, s.shift = home.find(s)
 	m.spots[v.ID] = s
 	return nil
 }
@@ -117,11 +115,8 @@ func (m *memory) touch(s ir.Space, end int64) {
 
 // free gives all buffers back.
 func (m *memory) free() {
-	for i, b := range m.buffers {
-		if b != nil {
-			m.backend.Free(b)
-			m.buffers[i] = nil
-		}
+	for i := range m.places {
+		m.places[i].free()
 	}
 	clear(m.spots)
 }

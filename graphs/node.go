@@ -16,15 +16,15 @@ import (
 
 // frame is the state of one run of a graph: set before it, written by its ops.
 type frame struct {
-	backend device.Backend
-	unit    string
-	values  []*value // with several slots
-	lr      float64
-	step    int
-	next    int // ops done
-	high    [spaces]int64
-	err     *Error // of the op that failed
-	watch   *watch // nil where results are not looked at
+	on     Queue
+	unit   string
+	values []*value // with several slots
+	lr     float64
+	step   int
+	next   int // ops done
+	high   [spaces]int64
+	err    *Error // of the op that failed
+	watch  *watch // nil where results are not looked at
 }
 
 // enter prepares for a run of a microbatch.
@@ -150,7 +150,7 @@ func (n *node) run(in []gorgonia.Value) error {
 		}
 	}
 	n.call.LR, n.call.Step = f.lr, f.step
-	if err := f.backend.Run(&n.call); err != nil || f.watch == nil {
+	if err := f.on.Run(&n.call); err != nil || f.watch == nil {
 		return err
 	}
 	return f.watch.look(n)

@@ -15,7 +15,10 @@ import (
 type Program struct {
 	ir       *ir.Program
 	memory   memory
+	mirrors  mirrors
+	lanes    lanes
 	segments []segment
+	hosts    []host // by value
 	closed   atomic.Bool
 	watch    *watch // nil where nobody watches
 }
@@ -26,36 +29,63 @@ type segment struct {
 	busy  atomic.Bool
 	graph *graph // nil where there are no ops, and after a failure
 	nodes []Node
+	route route
+	wrote []touch
+	tape  *tape // nil where nothing is recorded
+}
+
+// Options say how a program uses its backend. None changes a byte of any result.
+type Options struct {
+	// Lane is the number of the first lane it uses where the backend has lanes; see
+	// LaneCount. Programs that are at work at the same time have lanes of their own.
+	Lane int
+	// Launch queues every op anew. Else, where a lane can record, segments are
+	// recorded and queued again at once.
+	Launch bool
 }
 
 // Build allocates the program's memory on the device, a buffer for every
 // space, and builds and compiles the graph of every segment. The program must
 // have been verified and its memory planned, and must not change any more.
 // Close gives the memory back; the backend stays the caller's.
-func Build(p *ir.Program, b device.Backend) (*Program, error) {
+func Build(p *ir.Program, b device.Backend) (*Program, error) { return BuildWith(p, b, Options{}) }
+
+// BuildWith is Build with options.
+func BuildWith(p *ir.Program, b device.Backend, o Options) (*Program, error) {
 	g := &Program{ir: p, segments: make([]segment, len(p.Segments))}
-	if err := g.build(b); err != nil {
+	if err := g.build(b, o); err != nil {
 		g.memory.free()
 		return nil, fmt.Errorf("graphs of %s: %w", p.Name, err)
 	}
 	return g, nil
 }
 
-func (p *Program) build(b device.Backend) error {
+func (p *Program) build(b device.Backend, o Options) error {
 	if err := p.memory.allocate(p.ir, b); err != nil {
+		return err
+	}
+	if err := p.mirrors.allocate(p.ir, &p.memory); err != nil {
+		return err
+	}
+	for i := range p.segments {
+		p.segments[i].ir = &p.ir.Segments[i]
+	}
+	if err := p.route(o.Lane); err != nil {
 		return err
 	}
 	for i := range p.segments {
 		s := &p.segments[i]
-		s.ir = &p.ir.Segments[i]
 		if len(s.ir.Ops) == 0 {
 			continue
 		}
-		g, err := p.newGraph(s.ir)
+		g, err := p.newGraph(s)
 		if err != nil {
 			return err
 		}
 		s.graph, s.nodes = g, list(g.expr)
+		if !o.Launch {
+			s.tape = newTape(s)
+		}
 	}
 	return nil
 }
@@ -110,8 +140,25 @@ func (p *Program) run(s *segment, micro int, lr float64, step int) error {
 	if len(s.ir.Ops) == 0 {
 		return nil
 	}
+	for _, f := range s.route.fetches {
+		if err := f.bring(micro); err != nil {
+			return err
+		}
+	}
+	l := s.route.lane
+	err := l.within(s.route.accesses, micro, func() error {
+		return l.timed(func() error { return p.play(s, micro, lr, step) })
+	})
+	for _, t := range s.wrote {
+		p.mirrors.wrote(t.value, micro, t.all)
+	}
+	return err
+}
+
+// compute runs the segment's ops, or, while the lane records, has them recorded.
+func (p *Program) compute(s *segment, micro int, lr float64, step int) error {
 	if s.graph == nil {
-		g, err := p.newGraph(s.ir)
+		g, err := p.newGraph(s)
 		if err != nil {
 			return err
 		}
@@ -159,7 +206,9 @@ func (p *Program) Close() {
 		return
 	}
 	for i := range p.segments {
-		if s := &p.segments[i]; s.graph != nil {
+		s := &p.segments[i]
+		s.forget()
+		if s.graph != nil {
 			s.graph.close()
 			s.graph = nil
 		}

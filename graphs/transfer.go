@@ -39,7 +39,7 @@ func (p *Program) tensor(v ir.ValueID, micro int) (device.Tensor, error) {
 	}
 	s := p.memory.spots[v]
 	t := s.tensor(&p.ir.Values[v], micro)
-	p.memory.touch(s.space, t.Offset+s.bytes)
+	p.memory.touch(s.space, s.at(micro)+s.bytes)
 	return t, nil
 }
 
@@ -51,7 +51,7 @@ func (p *Program) Read(v ir.ValueID, micro int) ([]float32, error) {
 		return nil, fmt.Errorf("graphs: read: %w", err)
 	}
 	data := make([]float32, t.Elements())
-	return data, p.read(v, t, data)
+	return data, p.read(v, micro, t, data)
 }
 
 // ReadPart copies elements from.. of a value into dst, as many as fit, and
@@ -67,12 +67,12 @@ func (p *Program) ReadPart(dst []float32, v ir.ValueID, micro, from int) (int, e
 	}
 	t.Offset += int64(from) * int64(t.Dtype.Size())
 	t.Shape = []int{n}
-	return n, p.read(v, t, dst[:n])
+	return n, p.read(v, micro, t, dst[:n])
 }
 
-func (p *Program) read(v ir.ValueID, t device.Tensor, data []float32) error {
+func (p *Program) read(v ir.ValueID, micro int, t device.Tensor, data []float32) error {
 	raw := wire(data, t.Dtype)
-	if err := p.memory.backend.Read(raw, t); err != nil {
+	if err := p.readFrom(v, micro, raw, t); err != nil {
 		return fmt.Errorf("graphs: read %s: %w", p.ir.Values[v].Name, err)
 	}
 	fromWire(data, raw, t.Dtype)
@@ -90,9 +90,44 @@ func (p *Program) Write(v ir.ValueID, micro int, data []float32) error {
 	if n := t.Elements(); len(data) != n {
 		return fmt.Errorf("graphs: write %s: %d elements, not %d", p.ir.Values[v].Name, len(data), n)
 	}
+	return p.write(v, micro, t, data)
+}
+
+// WritePart copies data to elements from.. of a value. It refuses what Write
+// does, and elements beyond the value's end.
+func (p *Program) WritePart(v ir.ValueID, micro, from int, data []float32) error {
+	t, err := p.floats(v, micro)
+	if err != nil {
+		return fmt.Errorf("graphs: write: %w", err)
+	}
+	if n := t.Elements(); from < 0 || from+len(data) > n {
+		return fmt.Errorf("graphs: write %s: elements %d to %d of %d", p.ir.Values[v].Name, from, from+len(data), n)
+	}
+	if len(data) == 0 {
+		return nil
+	}
+	t.Offset += int64(from) * int64(t.Dtype.Size())
+	t.Shape = []int{len(data)}
+	return p.write(v, micro, t, data)
+}
+
+// Fill has f write a value of a microbatch, by Calls and copies that it puts on
+// the queue that it is given, and nowhere else. The tensor is all of the value.
+func (p *Program) Fill(v ir.ValueID, micro int, f func(on Queue, t device.Tensor) error) error {
+	t, err := p.tensor(v, micro)
+	if err != nil {
+		return fmt.Errorf("graphs: write: %w", err)
+	}
+	h := &p.hosts[v]
+	err = h.lane.within(h.write, micro, func() error { return f(h.lane, t) })
+	p.wrote(v, micro)
+	return err
+}
+
+func (p *Program) write(v ir.ValueID, micro int, t device.Tensor, data []float32) error {
 	raw := wire(data, t.Dtype)
 	toWire(raw, data, t.Dtype)
-	if err := p.memory.backend.Write(t, raw); err != nil {
+	if err := p.writeTo(v, micro, t, raw); err != nil {
 		return fmt.Errorf("graphs: write %s: %w", p.ir.Values[v].Name, err)
 	}
 	return nil

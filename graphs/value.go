@@ -36,10 +36,10 @@ func newValue(v *ir.Value, s spot) *value {
 }
 
 // enter moves the window to the slot of a microbatch.
-func (v *value) enter(micro int) { v.window.Offset = v.at(micro) }
+func (v *value) enter(micro int) { v.window.Offset = v.at(micro) + v.shift }
 
-// end is the byte behind the window.
-func (v *value) end() int64 { return v.window.Offset + v.bytes }
+// end is the planned byte behind the window.
+func (v *value) end() int64 { return v.window.Offset - v.shift + v.bytes }
 
 // Shape is the shape of the tensor.
 func (v *value) Shape() tensor.Shape { return v.shape }

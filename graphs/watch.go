@@ -44,7 +44,7 @@ func (e *NotFinite) Error() string {
 func (p *Program) Watch(on bool) {
 	p.watch = nil
 	if on {
-		p.watch = &watch{backend: p.memory.backend, raw: make([]byte, watchBytes), floats: make([]float32, watchBytes/2)}
+		p.watch = &watch{raw: make([]byte, watchBytes), floats: make([]float32, watchBytes/2)}
 	}
 }
 
@@ -53,9 +53,8 @@ const watchBytes = 1 << 16
 
 // watch looks at tensors, part by part.
 type watch struct {
-	backend device.Backend
-	raw     []byte
-	floats  []float32
+	raw    []byte
+	floats []float32
 }
 
 // look fails where a result of n is not finite. An input that is overwritten by
@@ -85,7 +84,7 @@ func (w *watch) look(n *node) error {
 // result fails where a result is not finite. The first input that is not
 // either is named in its place.
 func (w *watch) result(n *node, t device.Tensor, found NotFinite) (err error) {
-	if found.At, found.Number, err = w.first(t); err != nil || found.At < 0 {
+	if found.At, found.Number, err = w.first(n.frame.on, t); err != nil || found.At < 0 {
 		return err
 	}
 	row := &op.Rows[n.op.Code]
@@ -93,7 +92,7 @@ func (w *watch) result(n *node, t device.Tensor, found NotFinite) (err error) {
 		if id == ir.None || moves(n.op, row, i) || n.overwrites(n.call.In[i]) {
 			continue
 		}
-		at, number, err := w.first(n.call.In[i])
+		at, number, err := w.first(n.frame.on, n.call.In[i])
 		if err != nil {
 			return err
 		}
@@ -128,7 +127,7 @@ func argName(args []op.Arg, i int) string {
 
 // first is the place of the first element of t that is not finite, -1 where all
 // are, and that element.
-func (w *watch) first(t device.Tensor) (at int, number float64, err error) {
+func (w *watch) first(on Queue, t device.Tensor) (at int, number float64, err error) {
 	size := t.Dtype.Size()
 	if t.Dtype == op.I32 {
 		return -1, 0, nil
@@ -137,7 +136,7 @@ func (w *watch) first(t device.Tensor) (at int, number float64, err error) {
 		n := min(watchBytes/size, all-from)
 		part := device.Tensor{Buffer: t.Buffer, Offset: t.Offset + int64(from*size), Shape: []int{n}, Dtype: t.Dtype}
 		raw := w.raw[:n*size]
-		if err := w.backend.Read(raw, part); err != nil {
+		if err := on.Read(raw, part); err != nil {
 			return -1, 0, err
 		}
 		if i, x := w.firstOf(raw, t.Dtype); i >= 0 {

@@ -168,12 +168,12 @@ func TestNarrowTravels(t *testing.T) {
 			}
 		}
 		p.Watch(true)
-		if at, _, err := p.watch.first(p.Tensor(a, 0)); at >= 0 || err != nil {
+		if at, _, err := p.watch.first(p.memory.backend, p.Tensor(a, 0)); at >= 0 || err != nil {
 			t.Errorf("%d elements: %d is not finite, %v", n, at, err)
 		}
 		x[n-1] = inf
 		write(t, p, a, 0, x...)
-		if at, number, err := p.watch.first(p.Tensor(a, 0)); at != n-1 || !math.IsInf(number, 1) || err != nil {
+		if at, number, err := p.watch.first(p.memory.backend, p.Tensor(a, 0)); at != n-1 || !math.IsInf(number, 1) || err != nil {
 			t.Errorf("%d elements: %d is %g, %v", n, at, number, err)
 		}
 	}
