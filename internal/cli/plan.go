@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,8 +19,15 @@ type planCmd struct {
 	program
 	memoryFlags
 	tierFlag
-	Data string `placeholder:"DIR" help:"Directory of the data, which need not be there; default: beside the file."`
-	JSON bool   `help:"Print the plan as JSON."`
+	Data   string `placeholder:"DIR" help:"Directory of the data, which need not be there; default: beside the file."`
+	Device string `default:"cpu" placeholder:"DEVICE" help:"What the plan is for: cpu, cuda, or cuda:N for card N, with the memory that is free there."`
+	JSON   bool   `help:"Print the plan as JSON."`
+}
+
+// cardPlan is a plan with what it takes of a card's memory.
+type cardPlan struct {
+	*plan.Plan
+	Room *runtime.Room `json:"card_memory,omitempty"` // nil: not on a card
 }
 
 // Help shows an example.
@@ -30,34 +36,57 @@ func (planCmd) Help() string {
 }
 
 // Run prints the plan of training. Data need not be there; where they are, the
-// plan knows the number of images.
+// plan knows the number of images. What does not fit a card is refused behind it.
 func (c *planCmd) Run(env *Env) error {
 	net, _, err := c.compile(env, false)
 	if err != nil {
 		return err
 	}
-	backend, err := c.tierFlag.backend()
+	backend, err := c.backend(net)
 	if err != nil {
 		return err
 	}
 	defer backend.Close()
-	images := c.images(env, net)
-	pl, err := planOf(net, c.memoryFlags, images, backend)
+	pl, err := planOf(net, c.memoryFlags, c.images(env, net), backend)
 	if err != nil {
 		return err
 	}
+	held := lower.Options{Depth: pl.Depth, Recompute: pl.Frames == "recomputed"}
+	room, err := runtime.RoomOf(net, held, backend, true)
+	if err != nil {
+		return err
+	}
+	if err := c.print(env, cardPlan{pl, room}, backend); err != nil || room == nil || room.Fits() {
+		return err
+	}
+	return c.overfull(net, dataFlags{Workers: -1}.count(), backend, room)
+}
+
+// backend is what the plan is for. A plan for the processor is of use in every
+// precision.
+func (c *planCmd) backend(net *model.Net) (device.Backend, error) {
+	in := net.Train.Precision
+	if c.Device == "cpu" {
+		in = model.F32
+	}
+	return onDevice(c.Device, in, c.tierFlag.backend)
+}
+
+// print writes the plan as tables, or as JSON.
+func (c *planCmd) print(env *Env, pl cardPlan, backend device.Backend) error {
 	if c.JSON {
-		e := json.NewEncoder(env.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(pl)
+		return printJSON(env.Stdout, pl)
 	}
 	if err := pl.Print(env.Stdout); err != nil {
 		return err
 	}
-	if images > 0 {
-		printEstimate(env.Stdout, pl, measureSpeed(backend))
+	if pl.Images > 0 {
+		printEstimate(env.Stdout, pl.Plan, measureSpeed(backend))
 	}
 	if err := pl.PrintChoice(env.Stdout); err != nil {
+		return err
+	}
+	if err := printRoom(env.Stdout, pl.Room); err != nil {
 		return err
 	}
 	return pl.PrintKernels(env.Stdout)
