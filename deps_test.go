@@ -39,6 +39,7 @@ compiler/plan       compiler/ir compiler/model compiler/op
 
 graphs              compiler/ir compiler/op dsl/diag graphs/device github.com/chewxy/hm gorgonia.org/gorgonia gorgonia.org/tensor
 graphs/device       compiler/op
+graphs/device/devicetest  graphs/device
 graphs/cpu          compiler/op graphs/cpu/vector graphs/device golang.org/x/sys
 graphs/cpu/vector   golang.org/x/sys
 graphs/cuda/cudatest  graphs/cuda graphs/cuda/driver graphs/cuda/emulate graphs/device

@@ -10,6 +10,7 @@ import (
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl/diag"
 	"github.com/locorun/locorun/graphs"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime/readout"
 	"github.com/locorun/locorun/runtime/source"
 )
@@ -43,7 +44,9 @@ func newEncoder(r *Run) (*encoder, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := graphs.Build(p, r.cfg.Backend)
+	o := r.options()
+	o.Lane = graphs.LaneCount(r.first)
+	g, err := graphs.BuildWith(p, device.First(r.cfg.Backend), o)
 	if err != nil {
 		return nil, err
 	}

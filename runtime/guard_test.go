@@ -14,6 +14,7 @@ import (
 	"github.com/locorun/locorun/compiler"
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs"
 	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/graphs/std"
 	"github.com/locorun/locorun/runtime/pipeline"
@@ -167,7 +168,7 @@ func measured(b *testing.B, trial *Trial) ([]*unit, func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	g, err := build(p, trial.Backend, Initial(p, 1))
+	g, err := build(p, trial.Backend, graphs.Options{}, Initial(p, 1))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/graphs"
 	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/runtime/optim"
 )
@@ -31,7 +32,7 @@ func oracle(t *testing.T, net *model.Net, recompute bool) *Weights {
 	w := must(r.initial())(t)
 	for k := range r.turns() {
 		p := must(lower.Train(net, lower.Options{Depth: 1, Recompute: recompute, Turn: turnOption(net, k)}))(t)
-		g := must(build(p, b, w))(t)
+		g := must(build(p, b, graphs.Options{}, w))(t)
 		loader := must(r.loader(p, 0))(t)
 		o := &sequential{t: t, run: r, turn: k, p: p}
 		o.task = func(task ir.Task, n int, lr float64, step int) { ok(t, g.RunTask(task, n, lr, step)) }

@@ -29,6 +29,10 @@ type Config struct {
 	Depth     int  // microbatches in flight per unit; 1 is lean
 	Recompute bool // send microbatches through twice instead of keeping frames
 
+	// Launch has every op queued anew on a device that could keep a segment's and
+	// queue them at once; see graphs.Options.
+	Launch bool
+
 	Checkpoints Checkpointing
 
 	Stall   time.Duration // until the watchdog speaks; 0 never
@@ -294,8 +298,8 @@ func (r *Run) initial() (*Weights, error) {
 }
 
 // build makes the subgraphs of a program with the given weights.
-func build(p *ir.Program, b device.Backend, w *Weights) (*graphs.Program, error) {
-	g, err := graphs.Build(p, b)
+func build(p *ir.Program, b device.Backend, o graphs.Options, w *Weights) (*graphs.Program, error) {
+	g, err := graphs.BuildWith(p, b, o)
 	if err != nil {
 		return nil, err
 	}
@@ -305,3 +309,7 @@ func build(p *ir.Program, b device.Backend, w *Weights) (*graphs.Program, error)
 	}
 	return g, nil
 }
+
+// options are how training uses the backend; options of the encoder differ in
+// the lane, for it works while training goes on.
+func (r *Run) options() graphs.Options { return graphs.Options{Launch: r.cfg.Launch} }

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/graphs"
-	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime/pipeline"
 	"github.com/locorun/locorun/runtime/rng"
 )
@@ -61,7 +59,7 @@ func (t *Trial) Run(ctx context.Context) (*Tried, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := graphs.Build(p, t.Backend)
+	g, err := graphs.BuildWith(p, t.Backend, graphs.Options{Launch: t.Launch})
 	if err != nil {
 		return nil, err
 	}
@@ -155,26 +153,23 @@ func (t *Trial) images(tn *turn) (err error) {
 	in := tn.ir.Units[0].In
 	for slot := range tn.ir.Values[in].Slots {
 		s := rng.New(tn.run.net.Train.Seed, "trial", uint64(slot))
-		if err := fill(t.Backend, tn.prog.Tensor(in, slot), &s); err != nil {
+		if err := fill(tn.prog, in, slot, elements(tn.ir.Values[in].Shape), &s); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill writes normal numbers into a tensor of float32s, part by part, so that
-// the host never holds them all.
-func fill(b device.Backend, x device.Tensor, s *rng.Stream) error {
-	raw := make([]byte, 0, 4*partSize)
-	for from, n := 0, x.Elements(); from < n; from += partSize {
-		part := x
-		part.Offset += 4 * int64(from)
-		part.Shape = []int{min(partSize, n-from)}
-		raw = raw[:0]
-		for range part.Shape[0] {
-			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(float32(s.Normal())))
+// fill writes normal numbers into a value of n elements, part by part, so that the
+// host never holds them all.
+func fill(g *graphs.Program, v ir.ValueID, micro, n int, s *rng.Stream) error {
+	data := make([]float32, partSize)
+	for from := 0; from < n; from += partSize {
+		part := data[:min(partSize, n-from)]
+		for i := range part {
+			part[i] = float32(s.Normal())
 		}
-		if err := b.Write(part, raw); err != nil {
+		if err := g.WritePart(v, micro, from, part); err != nil {
 			return fmt.Errorf("the images: %w", err)
 		}
 	}

@@ -44,7 +44,7 @@ func (r *Run) turn(ctx context.Context, k int, at *Snapshot, j *judge, save *sav
 		return err
 	}
 	w := at.Weights
-	g, err := build(p, r.cfg.Backend, w)
+	g, err := build(p, r.cfg.Backend, r.options(), w)
 	if err != nil {
 		return err
 	}
