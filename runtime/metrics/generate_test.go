@@ -61,6 +61,7 @@ func TestDesignNames(t *testing.T) {
 		channel_capacity images_total flops_total peak_flops memory_bytes readout_accuracy_ratio
 		checkpoint_last_success_timestamp_seconds checkpoint_failures_total errors_total
 		last_step_timestamp_seconds build_info run_info
+		device_kernels_ratio device_memory_ratio
 		scrapes_total checkpoint_last_step resumed_from_step`)
 	var have []string
 	for _, row := range Rows() {

@@ -75,3 +75,12 @@ func (s *Set) set(name string, v float64, values ...string) {
 	defer s.contain()
 	s.gauges[name].WithLabelValues(values...).Set(v)
 }
+
+// unset takes a gauge back: its last value is no longer true.
+func (s *Set) unset(name string, values ...string) {
+	if s == nil {
+		return
+	}
+	defer s.contain()
+	s.gauges[name].DeleteLabelValues(values...)
+}

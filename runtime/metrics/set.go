@@ -31,10 +31,13 @@ const (
 	Output   Reason = "output"   // room in the channel to the unit above
 )
 
-// Planned and Used are the kinds of memory_bytes.
+// The kinds of memory_bytes. Occupied is what all processes together hold of a
+// card, Total all that it has.
 const (
-	Planned = "planned"
-	Used    = "used"
+	Planned  = "planned"
+	Used     = "used"
+	Occupied = "occupied"
+	Total    = "total"
 )
 
 // Trained, Random and Pixels are the encoders of readout_accuracy_ratio.
@@ -284,13 +287,21 @@ func (s *Set) FLOPs(n int64) { s.countKnown(flopsTotal, float64(n)) }
 // do.
 func (s *Set) PeakFLOPs(v float64) { s.setKnown(peakFLOPs, v) }
 
-// Memory reports the bytes Planned or Used on a device.
+// Memory reports the bytes Planned or Used on a device, Occupied of it, or its
+// Total.
 func (s *Set) Memory(device, kind string, bytes int64) {
-	if kind != Planned && kind != Used {
+	if !slices.Contains([]string{Planned, Used, Occupied, Total}, kind) {
 		s.Error("metrics")
 		return
 	}
 	s.setKnown(memoryBytes, float64(bytes), label{"device", device}, label{"kind", kind})
+}
+
+// Utilisation reports the shares of the last moments in which a kernel ran on a
+// card, and in which its memory was read or written, from 0 to 1.
+func (s *Set) Utilisation(device string, kernels, memory float64) {
+	s.setKnown(deviceKernels, kernels, label{"device", device})
+	s.setKnown(deviceMemory, memory, label{"device", device})
 }
 
 // Readout reports a readout's accuracy, from 0 to 1, for the Trained or the

@@ -69,6 +69,9 @@ func report(s *Set, o Options) {
 	for _, d := range o.Devices {
 		s.Memory(d, Planned, 1<<30)
 		s.Memory(d, Used, 1<<29)
+		s.Memory(d, Occupied, 1<<31)
+		s.Memory(d, Total, 1<<32)
+		s.Utilisation(d, 0.75, 0.5)
 	}
 	s.Images(256)
 	s.FLOPs(1e12)

@@ -57,6 +57,8 @@ const (
 	flopsTotal          = "flops_total"
 	peakFLOPs           = "peak_flops"
 	memoryBytes         = "memory_bytes"
+	deviceKernels       = "device_kernels_ratio"
+	deviceMemory        = "device_memory_ratio"
 	readoutAccuracy     = "readout_accuracy_ratio"
 	checkpointLastTime  = "checkpoint_last_success_timestamp_seconds"
 	checkpointFailures  = "checkpoint_failures_total"
@@ -181,12 +183,18 @@ func runRows() []Row {
 			Help:   "Floating-point operations per second the device can do at best, as measured at start.",
 			Source: "the run, at start"},
 		{Name: memoryBytes, Kind: Gauge, Labels: []string{"device", "kind"}, Group: groupRun, Unit: grafanaBytes,
-			Help:   "Memory of a device: as planned before the run, and as used at most so far.",
-			Source: "the run, at start and once per batch",
+			Help:   "Memory of a device: as planned before the run, and as used at most so far; of a card also what all processes occupy of it now, and its total.",
+			Source: "the run, at start and once per batch; of a card also its monitor, once a second",
 			Alerts: []Alert{{Name: "LocorunMemoryAbovePlan", For: "5m", Severity: severityWarning,
 				Expr:    `locorun_memory_bytes{kind="used"} > ignoring(kind) 1.1 * locorun_memory_bytes{kind="planned"}`,
 				Summary: "The run uses over a tenth more memory on {{ $labels.device }} than planned.",
 				Remedy:  "Compare with plan.txt in the run directory; this is worth a report."}}},
+		{Name: deviceKernels, Kind: Gauge, Labels: []string{"device"}, Group: groupRun, Unit: grafanaRatio,
+			Help:   "Share of the last moments, at most a second, in which any kernel ran on a card, of whatever process; absent where it cannot be told.",
+			Source: "the card's monitor, once a second"},
+		{Name: deviceMemory, Kind: Gauge, Labels: []string{"device"}, Group: groupRun, Unit: grafanaRatio,
+			Help:   "Share of the last moments, at most a second, in which a card's memory was read or written, by whatever process; absent where it cannot be told.",
+			Source: "the card's monitor, once a second"},
 		{Name: lastStepTime, Kind: Gauge, Group: groupRun, Unit: grafanaTimestamp,
 			Help:   "Time of the last finished batch, in seconds since 1970.",
 			Source: "the pipeline, once per batch",
