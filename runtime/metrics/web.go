@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -74,7 +75,23 @@ func readWebConfig(path string) (*web.Config, error) {
 	if err := web.Validate(path); err != nil {
 		return nil, reason{err}
 	}
+	if err := checkHeaders(c.HTTPConfig.Header); err != nil {
+		return nil, err
+	}
 	return c, checkUsers(c)
+}
+
+// checkHeaders refuses what no client reads: a value may hold no control
+// character but a tab (RFC 9110, 5.5).
+func checkHeaders(headers map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		value := headers[name]
+		at := strings.IndexFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+		if at >= 0 {
+			return fmt.Errorf("http_server_config: headers: %s holds the control character %q, which no header may", name, value[at])
+		}
+	}
+	return nil
 }
 
 // marks counts what may begin a node of YAML.

@@ -121,6 +121,8 @@ func TestWrongWebConfig(t *testing.T) {
 		{"no YAML", webConfig(t, "{"), "yaml: "},
 		{"not a hash", webConfig(t, users+"secret"), "crypto/bcrypt: "},
 		{"a hash that takes days", webConfig(t, users+"$2a$31$0AWnDMOzWEWOfjhZJ.vHtu3x7nKGZ0aF7zOEnU6IHDbIzIwMjykUC"), `basic_auth_users: the hash of "ann" has cost 31, the most is 14`},
+		{"a header in two lines", webConfig(t, `http_server_config: {headers: {Content-Security-Policy: "deny\r\nSet-Cookie: a"}}`), `http_server_config: headers: Content-Security-Policy holds the control character '\r', which no header may`},
+		{"an escape in a header", webConfig(t, `http_server_config: {headers: {Content-Security-Policy: "\e[2J"}}`), `http_server_config: headers: Content-Security-Policy holds the control character '\x1b', which no header may`},
 		{"escapes for the terminal", webConfig(t, `"\e[2Jhidden\rtext": 1`), "yaml: unmarshal errors:   line 1: field  [2Jhidden text not found"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
