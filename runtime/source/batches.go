@@ -84,9 +84,9 @@ func newRound(cfg BatchesConfig) (*round, error) {
 	if cfg.Workers > 0 {
 		trays = 2
 	}
-	room := min(cfg.Batch, max(r.n, 1))
+	most := min(cfg.Batch, max(r.n, 1))
 	f := &feed{jobs: (r.n + cfg.Batch - 1) / cfg.Batch, plan: r.plan, draw: r.draw, workers: cfg.Workers}
-	r.feed = newFeed(f, trays, room, cfg.Shape.Elements())
+	r.feed = newFeed(f, trays, room{images: most, values: cfg.Shape.Elements()})
 	return r, nil
 }
 

@@ -46,10 +46,12 @@ type feed struct {
 
 // tray is a buffer of pictures on its way.
 type tray struct {
-	number int
-	images []int     // indices into the data set
-	pixels []float32 // room for the most images; rows as the drawer lays them
-	out    atomic.Bool
+	number   int
+	images   []int     // indices into the data set
+	pixels   []float32 // room for the most images; rows as the drawer lays them
+	bytes    []byte    // the same for sketches, in place of pixels
+	sketches []Sketch
+	out      atomic.Bool
 
 	left atomic.Int64 // pictures not yet dealt with
 	done chan struct{}
@@ -71,16 +73,24 @@ const mostOfATask = 16
 // one of them is held up.
 func (f *feed) share(n int) int { return max(1, min(mostOfATask, n/(4*f.workers))) }
 
-// newFeed makes a feed of jobs trays of which no more than trays exist, each
-// with room for images pictures of values numbers, and starts its workers.
-func newFeed(f *feed, trays, images, values int) *feed {
+// room is what a tray has room for: images, and of each so many numbers, or a
+// sketch of so many bytes.
+type room struct{ images, values, bytes int }
+
+func (r room) tray() *tray {
+	t := &tray{images: make([]int, 0, r.images), pixels: make([]float32, r.images*r.values), done: make(chan struct{}, 1)}
+	if r.bytes > 0 {
+		t.bytes, t.sketches = make([]byte, r.images*r.bytes), make([]Sketch, r.images)
+	}
+	return t
+}
+
+// newFeed makes a feed of jobs trays of which no more than trays exist, and
+// starts its workers.
+func newFeed(f *feed, trays int, r room) *feed {
 	f.free, f.full, f.work = make(chan *tray, trays), make(chan *tray, trays), make(chan task)
 	for range trays {
-		f.free <- &tray{
-			images: make([]int, 0, images),
-			pixels: make([]float32, images*values),
-			done:   make(chan struct{}, 1),
-		}
+		f.free <- r.tray()
 	}
 	f.ended, f.stop = context.WithCancel(context.Background())
 	if f.workers > 0 {

@@ -28,6 +28,10 @@ type LoaderConfig struct {
 	Workers int // that decode and augment; 0: the caller of Next does
 	Ahead   int // microbatches made ahead; 0: 2 with workers, none without
 	Hold    int // microbatches the caller keeps at once before it releases; 0: 1
+
+	// Sketches, where it is set, has views of pictures within these bounds drawn, not
+	// made: a microbatch then comes as sketches.
+	Sketches *Bounds
 }
 
 // Microbatch is one slice of a batch, ready to be run. It belongs to the caller
@@ -39,6 +43,9 @@ type Microbatch struct {
 	Pass   int       // 0; with Recompute 0, then 1
 	Images []int     // indices into the data set
 	Pixels []float32 // [image, view] x H x W x C: view v of Images[i] is row 2*i+v
+	// Sketches are those of Images, in place of Pixels, where the loader was asked for
+	// them.
+	Sketches []Sketch
 
 	tray *tray
 }
@@ -70,7 +77,12 @@ func NewLoader(cfg LoaderConfig) (*Loader, error) {
 	cfg = cfg.withDefaults()
 	l := &Loader{cfg: cfg, views: views, epoch: -1}
 	f := &feed{jobs: l.jobs(), plan: l.plan, draw: l.draw, workers: cfg.Workers}
-	l.feed = newFeed(f, cfg.Buffers(), cfg.Microbatch, l.values())
+	r := room{images: cfg.Microbatch, values: l.values()}
+	if cfg.Sketches != nil {
+		f.draw = l.sketch
+		r.values, r.bytes = 0, l.room()
+	}
+	l.feed = newFeed(f, cfg.Buffers(), r)
 	return l, nil
 }
 
@@ -150,7 +162,7 @@ func (l *Loader) Next(ctx context.Context) (*Microbatch, error) {
 		return nil, err
 	}
 	m := l.name(t.number)
-	m.Images, m.Pixels, m.tray = t.images, t.pixels, t
+	m.Images, m.Pixels, m.Sketches, m.tray = t.images, t.pixels, t.sketches, t
 	return &m, nil
 }
 
@@ -186,8 +198,12 @@ func (l *Loader) plan(t *tray) {
 
 // draw fills in the views of image number i of a tray.
 func (l *Loader) draw(t *tray, i int) error {
-	key := Key{Seed: l.cfg.Seed, Epoch: l.name(t.number).Epoch, Image: t.images[i]}
-	return drawViews(t.pixels[i*l.values():], l.cfg.Dataset, l.views, key, perImage)
+	return drawViews(t.pixels[i*l.values():], l.cfg.Dataset, l.views, l.key(t, i), perImage)
+}
+
+// key is that of the views of image number i of a tray.
+func (l *Loader) key(t *tray, i int) Key {
+	return Key{Seed: l.cfg.Seed, Epoch: l.name(t.number).Epoch, Image: t.images[i]}
 }
 
 // drawViews writes n views of picture k.Image, one after the other, to dst.

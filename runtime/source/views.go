@@ -116,11 +116,22 @@ func (v *Views) Apply(dst []float32, p Picture, k Key) error {
 	if err := v.Recipe(&b.recipe, p.H, p.W, k); err != nil {
 		return err
 	}
+	v.make(b, dst, p, &b.recipe)
+	return nil
+}
+
+// Make writes the view of p that was drawn for a picture of its size.
+func (v *Views) Make(dst []float32, p Picture, r *Recipe) {
+	b := v.spare.Get().(*bench)
+	defer v.spare.Put(b)
+	v.make(b, dst, p, r)
+}
+
+func (v *Views) make(b *bench, dst []float32, p Picture, r *Recipe) {
 	b.load(p, v.shape.C, v.tier)
-	for i := range b.recipe.Actions {
-		b.do(&b.recipe.Actions[i])
+	for i := range r.Actions {
+		b.do(&r.Actions[i])
 	}
 	b.settle()
 	b.write(dst[:v.shape.Elements()], v.norm)
-	return nil
 }
