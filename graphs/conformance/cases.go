@@ -44,15 +44,23 @@ var makers = [len(op.Rows)]func(r *random, i int) *problem{
 func list(as ...*array) []*array { return as }
 
 // newProblem makes case i of an op. Results hold random numbers, to be
-// replaced or added to.
+// replaced or added to. BF16 is the type of what can be of it.
 func newProblem(c op.Code, i int, dtype op.Dtype) (*problem, error) {
 	if makers[c] == nil || references[c] == nil {
 		return nil, fmt.Errorf("op %v has no case or no reference", c)
 	}
-	r := newRandom(c, i, dtype)
+	wide := dtype
+	if dtype == op.BF16 {
+		wide = op.F32
+	}
+	r := newRandom(c, i, wide)
 	p := makers[c](r, i)
 	p.code = c
-	return p, p.results(r)
+	err := p.results(r)
+	if dtype == op.BF16 {
+		p.narrow()
+	}
+	return p, err
 }
 
 // results makes the results from the shape rule: optional ones but for the odd

@@ -47,6 +47,8 @@ func (a *array) encode() []byte {
 			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(v)))
 		case op.F64:
 			out = binary.LittleEndian.AppendUint64(out, math.Float64bits(v))
+		case op.BF16:
+			out = binary.LittleEndian.AppendUint16(out, op.Narrow(float32(v)))
 		default:
 			out = binary.LittleEndian.AppendUint32(out, uint32(int32(v)))
 		}
@@ -61,6 +63,8 @@ func (a *array) decode(src []byte) {
 			a.v[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
 		case op.F64:
 			a.v[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
+		case op.BF16:
+			a.v[i] = float64(op.Widen(binary.LittleEndian.Uint16(src[2*i:])))
 		default:
 			a.v[i] = float64(int32(binary.LittleEndian.Uint32(src[4*i:])))
 		}
@@ -80,6 +84,7 @@ type problem struct {
 	lr      float64
 	step    int
 	over    []overlay
+	kept    *array // for the reference, as refer says
 }
 
 // overlay puts a result in the memory of an argument, which then holds it.

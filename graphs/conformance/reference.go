@@ -183,6 +183,9 @@ func moments(x *array, members []int) (mean, variance float64) {
 func refConvNorm(p *problem) {
 	z := p.out[0]
 	refConv(p.attr, refSeen(p.attr, p.in[0], p.in[7:]), p.in[1], nil, z)
+	if p.kept != nil {
+		z = p.kept
+	}
 	refNorm(p.attr, p.attr.NormGroups, append(list(z), p.in[2:7]...), p.out[1:])
 }
 
@@ -202,6 +205,9 @@ func refSeen(a op.Attr, x *array, norm []*array) *array {
 			}
 		}
 	})
+	if x.dtype == op.BF16 {
+		seen.round()
+	}
 	return seen
 }
 
@@ -247,6 +253,9 @@ func refConvNormGrad(p *problem) {
 		norm.in[2] = refSeen(again, p.in[1], list(p.in[3], p.in[9], p.in[4], p.in[5]))
 	}
 	refNormGrad(norm)
+	if p.in[1].dtype == op.BF16 {
+		dz.round()
+	}
 	w, more, dx, dw := p.in[7], p.in[8], p.out[0], p.out[4]
 	if dw != nil {
 		refConvWeight(p.attr, refSeen(p.attr, p.in[6], p.in[10:]), dz, dw, nil)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/cuda/driver"
 )
 
@@ -15,6 +14,8 @@ type geometry struct {
 	oh, ow, k           int
 	kh, kw, stride, pad int
 	groups, cg, kg      int // groups, and channels in and out of each
+	// maps is the type of x and y; weights and their gradients are float32.
+	maps driver.Type
 	// read is the norm that conv and convWeight read x through.
 	read reading
 }
@@ -27,12 +28,13 @@ type reading struct {
 	relu                       bool
 }
 
-func newGeometry(a op.Attr, x, w, y []int) geometry {
+// geometry is that of the Call's convolution.
+func (r *run) geometry(x, w, y []int) geometry {
 	g := geometry{
 		n: x[0], h: x[1], w: x[2], c: x[3], oh: y[1], ow: y[2], k: y[3],
-		kh: 1, kw: 1, stride: 1, groups: 1,
+		kh: 1, kw: 1, stride: 1, groups: 1, maps: r.maps,
 	}
-	if len(w) == 4 {
+	if a := r.attr; len(w) == 4 {
 		g.kh, g.kw, g.stride, g.pad, g.groups = a.KH, a.KW, a.Stride, a.Pad, max(a.Groups, 1)
 	}
 	g.cg, g.kg = g.c/g.groups, g.k/g.groups
@@ -74,19 +76,19 @@ func (g geometry) words() []uint64 {
 
 // conv is the launches of Conv and Dense.
 func conv(r *run) error {
-	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
+	g := r.geometry(r.in[0], r.in[1], r.out[0])
 	return r.conv(g, r.inAt[0], r.inAt[1], r.inAt[2], r.outAt[0])
 }
 
 // convInput is the launches of ConvInput and DenseInput.
 func convInput(r *run) error {
-	g := newGeometry(r.attr, r.out[0], r.in[1], r.in[0])
+	g := r.geometry(r.out[0], r.in[1], r.in[0])
 	return r.convInput(g, r.inAt[0], r.inAt[1], r.outAt[0], 0)
 }
 
 // convWeight is the launches of ConvWeight and DenseWeight.
 func convWeight(r *run) error {
-	g := newGeometry(r.attr, r.in[0], r.out[0], r.in[1])
+	g := r.geometry(r.in[0], r.out[0], r.in[1])
 	return r.convWeight(g, r.inAt[0], r.inAt[1], r.outAt[0], r.outAt[1])
 }
 

@@ -46,6 +46,9 @@ func TestEmulated(t *testing.T) {
 	t.Run("Conformance", func(t *testing.T) {
 		conformance.Run(t, func() device.Backend { return forwards(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
 	})
+	t.Run("ConformanceInBF16", func(t *testing.T) {
+		conformance.RunAs(t, func() device.Backend { return forwards(t) }, op.BF16, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
+	})
 	// Results are the same bytes whether threads and blocks run forwards or
 	// backwards.
 	t.Run("OrderOfThreadsDoesNotShow", func(t *testing.T) {

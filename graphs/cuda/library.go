@@ -43,6 +43,8 @@ type choice struct {
 	Algorithm int    `json:"algorithm,omitempty"` // cuDNN's number, or the Rank
 	Math      int    `json:"math,omitempty"`      // cuDNN's
 	Workspace int64  `json:"workspace,omitempty"` // bytes, cuDNN's
+	// Narrow: a gradient of weights is made in the type of maps, and added then.
+	Narrow bool `json:"narrow,omitempty"`
 }
 
 func (c choice) String() string {
@@ -50,7 +52,11 @@ func (c choice) String() string {
 	case byBLAS:
 		return fmt.Sprintf("cuBLASLt's kernel %d", c.Algorithm)
 	case byDNN:
-		return fmt.Sprintf("cuDNN's algorithm %d with math %d", c.Algorithm, c.Math)
+		text := fmt.Sprintf("cuDNN's algorithm %d with math %d", c.Algorithm, c.Math)
+		if c.Narrow {
+			text += " into bf16"
+		}
+		return text
 	}
 	return "our own kernels"
 }
@@ -110,7 +116,8 @@ func (l *libraries) fit(t task) bool {
 func (l *libraries) conv(g geometry) driver.Conv {
 	return driver.Conv{
 		N: g.n, H: g.h, W: g.w, C: g.c, K: g.k, R: g.kh, S: g.kw,
-		Stride: g.stride, Pad: g.pad, Groups: g.groups, TF32: l.tf32,
+		Stride: g.stride, Pad: g.pad, Groups: g.groups,
+		Type: g.maps, TF32: l.tf32 && g.maps == driver.F32,
 	}
 }
 
@@ -120,10 +127,10 @@ func dense(c driver.Conv) bool {
 }
 
 // product is a dense convolution as cuBLASLt takes it: with m pixels, y[m,k] =
-// x[m,c] wᵀ, dx[m,c] = dy[m,k] w, dw[k,c] = dyᵀ x.
+// x[m,c] wᵀ, dx[m,c] = dy[m,k] w, dw[k,c] = dyᵀ x, which is float32.
 func product(c driver.Conv, way driver.Way, rank int) driver.Product {
 	m := c.N * c.H * c.W
-	p := driver.Product{TF32: c.TF32, Rank: rank}
+	p := driver.Product{AB: c.Type, C: c.Type, TF32: c.TF32, Rank: rank}
 	switch way {
 	case driver.Forward:
 		p.M, p.N, p.K, p.TransB, p.StrideA, p.StrideB = m, c.K, c.C, true, c.C, c.C
@@ -131,6 +138,7 @@ func product(c driver.Conv, way driver.Way, rank int) driver.Product {
 		p.M, p.N, p.K, p.StrideA, p.StrideB = m, c.C, c.K, c.K, c.C
 	case driver.BackwardFilter:
 		p.M, p.N, p.K, p.TransA, p.StrideA, p.StrideB = c.K, c.C, m, true, c.K, c.C
+		p.C = driver.F32
 	}
 	p.StrideC = p.N
 	return p
@@ -150,28 +158,73 @@ func (l *libraries) candidates(c driver.Conv, way driver.Way) []choice {
 	if l.opened.DNN == "" {
 		return list
 	}
-	algos, err := l.dnn.Algos(&c, way)
-	if err != nil {
-		return list
-	}
-	for _, a := range algos {
-		if a.Workspace <= mostWorkspace {
-			list = append(list, choice{By: byDNN, Algorithm: a.ID, Math: a.Math, Workspace: a.Workspace})
+	for _, narrow := range filters(c.Type, way) {
+		wanted := filtered(c, way, narrow)
+		algos, err := l.dnn.Algos(&wanted, way)
+		if err != nil {
+			continue
+		}
+		for _, a := range algos {
+			if a.Workspace <= mostWorkspace {
+				list = append(list, choice{By: byDNN, Algorithm: a.ID, Math: a.Math, Workspace: a.Workspace, Narrow: narrow})
+			}
 		}
 	}
 	return list
 }
 
+// filters are the ways in which cuDNN is asked for: a gradient of weights, for
+// narrow maps, as float32, which not every version has, and narrow.
+func filters(maps driver.Type, way driver.Way) []bool {
+	if maps == driver.BF16 && way == driver.BackwardFilter {
+		return []bool{false, true}
+	}
+	return []bool{false}
+}
+
+// filtered is a convolution whose gradient of weights is narrow, or not.
+func filtered(c driver.Conv, way driver.Way, narrow bool) driver.Conv {
+	c.WideFilter = c.Type == driver.BF16 && way == driver.BackwardFilter && !narrow
+	return c
+}
+
 // by runs a task as chosen.
 func (r *run) by(c choice, t task) error {
-	if c.By == byOwn {
+	switch {
+	case c.By == byOwn:
 		return r.own(t)
+	case c.Narrow:
+		return r.apart(c, t)
 	}
+	return r.library(c, t)
+}
+
+// apart makes a gradient of weights in the type of maps and adds it.
+func (r *run) apart(c choice, t task) error {
+	n, to := t.g.weights(), t.to
+	var err error
+	if t.to, err = r.scratch(slotGradient, n*t.g.maps.Size()); err != nil {
+		return err
+	}
+	if err := r.library(c, t); err != nil {
+		return err
+	}
+	return r.each("add_narrow", n, uint64(t.to), uint64(to), i64(n))
+}
+
+// library runs a task by a library. A bias is added to what it has written, so that
+// elements of narrow maps are rounded twice.
+func (r *run) library(c choice, t task) error {
 	var err error
 	if t.a, err = r.readable(t); err != nil {
 		return err
 	}
-	beta, err := r.base(t)
+	if t.way != driver.BackwardFilter {
+		if t.b, err = r.narrowed(t.g, t.b); err != nil {
+			return err
+		}
+	}
+	beta, err := r.base(c, t)
 	if err != nil {
 		return err
 	}
@@ -189,16 +242,18 @@ func (r *run) by(c choice, t task) error {
 
 // base puts into the result what the convolution is added to, and gives the
 // factor that it counts with.
-func (r *run) base(t task) (beta float32, err error) {
+func (r *run) base(c choice, t task) (beta float32, err error) {
 	switch {
-	case t.way == driver.BackwardFilter:
+	case t.way == driver.BackwardFilter && !c.Narrow:
 		return 1, nil
+	case t.way == driver.BackwardFilter:
+		return 0, nil
 	case t.way == driver.Forward || t.extra == 0:
 		return 0, nil
 	case t.extra == t.to:
 		return 1, nil
 	}
-	return 1, r.b.dev.Copy(t.to, t.extra, 4*int64(t.g.n*t.g.h*t.g.w*t.g.c), r.lane.stream)
+	return 1, r.b.dev.Copy(t.to, t.extra, t.bytes(), r.lane.stream)
 }
 
 // readable is a task's first operand as a library reads it: where it is read
@@ -209,7 +264,7 @@ func (r *run) readable(t task) (driver.Pointer, error) {
 		return t.a, nil
 	}
 	shape := []int{g.n, g.h, g.w, g.c}
-	to, err := r.scratch(slotNormed, 4*elements(shape))
+	to, err := r.scratch(slotNormed, elements(shape)*g.maps.Size())
 	if err != nil {
 		return 0, err
 	}
@@ -249,7 +304,7 @@ func (r *run) convolve(c choice, t task, beta float32) error {
 		m = driver.Maps{X: t.a, W: t.to, Y: t.b}
 	}
 	l := &r.b.libraries
-	conv := l.conv(t.g)
+	conv := filtered(l.conv(t.g), t.way, c.Narrow)
 	return l.dnn.Run(&conv, t.way, c.algo(), 1, m, beta, space, c.Workspace, r.lane.stream)
 }
 

@@ -87,9 +87,9 @@ func (r *run) choose(p problem, t task) (choice, error) {
 func (t task) bytes() int64 {
 	switch t.way {
 	case driver.Forward:
-		return 4 * int64(t.g.pixels()*t.g.k)
+		return int64(t.g.pixels()*t.g.k) * int64(t.g.maps.Size())
 	case driver.BackwardData:
-		return 4 * int64(t.g.n*t.g.h*t.g.w*t.g.c)
+		return int64(t.g.n*t.g.h*t.g.w*t.g.c) * int64(t.g.maps.Size())
 	}
 	return 4 * int64(t.g.weights())
 }
@@ -142,6 +142,7 @@ type kept struct {
 	Pad    int    `json:"pad"`
 	Groups int    `json:"groups"`
 	TF32   bool   `json:"tf32,omitempty"`
+	Maps   string `json:"maps,omitempty"` // "bf16", or none: float32
 	Read   string `json:"read,omitempty"`
 	choice
 }
@@ -173,34 +174,43 @@ func keep(p problem, c choice) kept {
 	v := &p.conv
 	return kept{
 		Way: p.way.String(), X: [4]int{v.N, v.H, v.W, v.C}, W: [4]int{v.K, v.R, v.S, v.C / v.Groups},
-		Stride: v.Stride, Pad: v.Pad, Groups: v.Groups, TF32: v.TF32, Read: p.read, choice: c,
+		Stride: v.Stride, Pad: v.Pad, Groups: v.Groups, TF32: v.TF32, Maps: mapTypes()[v.Type], Read: p.read, choice: c,
 	}
 }
+
+// mapTypes are the words for types of maps: none for what was the only one once.
+func mapTypes() []string { return []string{driver.F32: "", driver.BF16: driver.BF16.String()} }
 
 // compare orders by problem.
 func (k kept) compare(other kept) int {
 	numbers := func(k kept) []int {
 		return append(append(k.X[:], k.W[:]...), k.Stride, k.Pad, k.Groups, int(flag(k.TF32)))
 	}
-	return cmp.Or(cmp.Compare(k.Way, other.Way), slices.Compare(numbers(k), numbers(other)), cmp.Compare(k.Read, other.Read))
+	return cmp.Or(cmp.Compare(k.Way, other.Way), slices.Compare(numbers(k), numbers(other)), cmp.Compare(k.Maps, other.Maps),
+		cmp.Compare(k.Read, other.Read))
 }
 
 // problem is what was chosen for.
 func (k kept) problem() (problem, error) {
 	ways := []string{driver.Forward.String(), driver.BackwardData.String(), driver.BackwardFilter.String()}
-	way := slices.Index(ways, k.Way)
+	way, maps := slices.Index(ways, k.Way), slices.Index(mapTypes(), k.Maps)
 	p := problem{way: driver.Way(way), read: k.Read, conv: driver.Conv{
 		N: k.X[0], H: k.X[1], W: k.X[2], C: k.X[3], K: k.W[0], R: k.W[1], S: k.W[2],
-		Stride: k.Stride, Pad: k.Pad, Groups: k.Groups, TF32: k.TF32,
+		Stride: k.Stride, Pad: k.Pad, Groups: k.Groups,
+		Type: driver.Type(maps), TF32: k.TF32,
 	}}
-	if way < 0 || !slices.Contains([]string{"", "batch", "group"}, k.Read) || k.Groups < 1 || k.W[3]*k.Groups != k.X[3] || k.Stride < 1 {
+	if way < 0 || maps < 0 || !slices.Contains([]string{"", "batch", "group"}, k.Read) || k.Groups < 1 || k.W[3]*k.Groups != k.X[3] || k.Stride < 1 {
 		return p, fmt.Errorf("cuda: choices of kernels: %v is no convolution", k)
 	}
 	return p, nil
 }
 
 func (k kept) String() string {
-	return fmt.Sprintf("the convolution %s of %v by %v, stride %d, padding %d, %d groups", k.Way, k.X, k.W, k.Stride, k.Pad, k.Groups)
+	maps := k.Maps
+	if maps != "" {
+		maps += " "
+	}
+	return fmt.Sprintf("the convolution %s of %s%v by %v, stride %d, padding %d, %d groups", k.Way, maps, k.X, k.W, k.Stride, k.Pad, k.Groups)
 }
 
 // SetChoices takes what Choices gave to a run, so that one that goes on computes

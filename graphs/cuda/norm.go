@@ -156,7 +156,7 @@ func convNorm(r *run) error {
 	if err := r.checkNorm(r.attr.NormGroups, r.out[0], r.in[2:]); err != nil {
 		return err
 	}
-	g := newGeometry(r.attr, r.in[0], r.in[1], r.out[0])
+	g := r.geometry(r.in[0], r.in[1], r.out[0])
 	g.read = r.reading(7)
 	if err := r.conv(g, r.inAt[0], r.inAt[1], 0, r.outAt[0]); err != nil {
 		return err

@@ -111,7 +111,7 @@ func convNormGrad(r *run) error {
 	if err := r.checkConvNormGrad(); err != nil {
 		return err
 	}
-	dz, err := r.scratch(slotNormGrad, 4*r.n(1))
+	dz, err := r.scratch(slotNormGrad, r.n(1)*r.maps.Size())
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func convNormGrad(r *run) error {
 
 // convGradients makes dw and dx of conv_norm_grad, those that are there.
 func (r *run) convGradients(dz driver.Pointer) error {
-	g := newGeometry(r.attr, r.in[6], r.in[7], r.in[1])
+	g := r.geometry(r.in[6], r.in[7], r.in[1])
 	g.read = r.reading(10)
 	if r.outAt[4] != 0 {
 		if err := r.convWeight(g, r.inAt[6], dz, r.outAt[4], 0); err != nil {

@@ -54,6 +54,9 @@ func (r *run) begin(l *lane, c *device.Call) error {
 	r.b, r.lane, r.call, r.attr = b, l, c, c.Attr
 	row := &op.Rows[c.Code]
 	var err error
+	if r.maps, err = mapsOf(row, c); err != nil {
+		return err
+	}
 	if r.in, r.inAt, err = b.operands(row.In, c.In, r.in[:0], r.inAt[:0]); err != nil {
 		return err
 	}

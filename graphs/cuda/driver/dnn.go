@@ -18,10 +18,12 @@ type Conv struct {
 	Stride     int // 1 at least
 	Pad        int
 	Groups     int // 1 at least
-	// Type is that of maps and weights alike; sums are float32. With TF32,
-	// factors that are float32 lose 13 bits before they are multiplied.
-	Type Type
-	TF32 bool
+	// Type is that of maps and weights alike, but that weights are float32 with
+	// WideFilter; sums are float32. With TF32, factors that are float32 lose 13
+	// bits before they are multiplied.
+	Type       Type
+	WideFilter bool
+	TF32       bool
 }
 
 // Out are the height and width of the results.
@@ -177,7 +179,11 @@ func (n *dnns) begin(c *Conv, mathType int) (*convPlan, error) {
 
 // describe fills descriptors.
 func (n *dnns) describe(t *convPlan, c *Conv) error {
-	kind := [...]int{F32: dnnFloat, BF16: dnnBF16}[c.Type]
+	kinds := [...]int{F32: dnnFloat, BF16: dnnBF16}
+	kind, filter := kinds[c.Type], kinds[c.Type]
+	if c.WideFilter {
+		filter = dnnFloat
+	}
 	h, w := c.Out()
 	if err := n.mapOf(&t.x, kind, c.N, c.C, c.H, c.W); err != nil {
 		return err
@@ -188,7 +194,7 @@ func (n *dnns) describe(t *convPlan, c *Conv) error {
 	if err := n.do(cudnnCreateFilterDescriptor, uintptr(unsafe.Pointer(&t.w))); err != nil {
 		return err
 	}
-	err := n.do(cudnnSetFilter4dDescriptor, t.w, uintptr(kind), dnnNHWC, uintptr(c.K), uintptr(c.C/c.Groups), uintptr(c.R), uintptr(c.S))
+	err := n.do(cudnnSetFilter4dDescriptor, t.w, uintptr(filter), dnnNHWC, uintptr(c.K), uintptr(c.C/c.Groups), uintptr(c.R), uintptr(c.S))
 	if err != nil {
 		return err
 	}

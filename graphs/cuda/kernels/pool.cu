@@ -163,9 +163,9 @@ template <int V> __device__ void pool_max_strays_map(const int *index, int *flag
 extern "C" __global__ void pool_max_strays(const int *index, int *flags, POOL_PARAMETERS) { pool_max_strays_map<1>(index, flags, POOL); }
 extern "C" __global__ void pool_max_strays4(const int *index, int *flags, POOL_PARAMETERS) { pool_max_strays_map<4>(index, flags, POOL); }
 
-// Adds the dy of windows whose index lies outside of them, in their order, where
-// the flag says that there are some; those of a pixel are added up before dx is
-// rounded. A row is a picture.
+// Where the flag says that there are windows whose index lies outside of them, the
+// pixels that such windows name are made anew: of those that see them, as above,
+// and then of those that do not, in their order. A row is a picture.
 extern "C" __global__ void pool_max_add_strays(const map_t *dy, const int *index, const int *flags, map_t *dx, POOL_PARAMETERS) {
   Pool s = POOL;
   int ch = CHANNEL(1);
@@ -174,14 +174,17 @@ extern "C" __global__ void pool_max_add_strays(const map_t *dy, const int *index
     if (!flags[(ll)img * c + ch]) continue;
     for (int place = 0; place < h * w; place++) {
       map_t *to = dx + ((ll)img * h * w + place) * c + ch;
-      float sum = widened(*to);
-      for (int i = 0; i < oh; i++) {
-        for (int j = 0; j < ow; j++) {
-          ll at = (((ll)img * oh + i) * ow + j) * c + ch;
-          if (index[at] == place && strays(s, window_of(s, i, j), place)) sum += widened(dy[at]);
+      float sum = 0.0f;
+      bool some = false;
+      for (int stray = 0; stray < 2; stray++) {
+        for (int window = 0; window < oh * ow; window++) {
+          ll at = ((ll)img * oh * ow + window) * c + ch;
+          if (index[at] != place || strays(s, window_of(s, window / ow, window % ow), place) != stray) continue;
+          sum += widened(dy[at]);
+          some = stray;
         }
       }
-      *to = narrowed(sum);
+      if (some) *to = narrowed(sum);
     }
   }
 }
