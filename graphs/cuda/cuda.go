@@ -53,27 +53,34 @@ type Cache interface {
 	Put(key string, image []byte)
 }
 
-// Backend is a card with the kernels loaded; it satisfies device.Backend.
+// Backend is a card with the kernels loaded; it satisfies device.Laned.
 type Backend struct {
 	dev     driver.Device
 	kernels *modules
 	counted atomic.Int64
 
-	lane *lane // into which Calls go
+	own  sync.Mutex // over the lane of the Backend's own methods
+	lane *lane
 
-	mu        sync.Mutex // over the rest
+	laning   sync.Mutex    // over the lanes
+	numbered map[int]*lane // without the Backend's own
+	all      []*lane
+
+	// quiet is held for reading while a Call is queued, and for writing while
+	// kernels are measured or chosen otherwise.
+	quiet     sync.RWMutex
 	libraries libraries
 	choices   map[problem]choice
 	repeats   int // of a measurement
 }
 
-var _ device.Backend = (*Backend)(nil)
+var _ device.Laned = (*Backend)(nil)
 
 // New compiles the kernels, or takes them from the cache, and loads them. The
 // device is the backend's from then on.
 func New(o Options) (*Backend, error) {
 	b := &Backend{
-		dev: o.Device, kernels: newModules(o),
+		dev: o.Device, kernels: newModules(o), numbered: map[int]*lane{},
 		libraries: libraries{blas: o.BLAS, dnn: o.DNN, tf32: o.TF32}, choices: map[problem]choice{}, repeats: 5,
 	}
 	b.libraries.opened = b.libraries.versions()
@@ -84,9 +91,10 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
-	if b.lane, err = newLane(b); err != nil {
+	if b.lane, err = newLane(b, ownLane); err != nil {
 		return nil, err
 	}
+	b.all = []*lane{b.lane}
 	return b, nil
 }
 
@@ -107,9 +115,7 @@ type buffer struct {
 func (b *buffer) Size() int64 { return b.size }
 
 // Alloc implements device.Backend.
-func (b *Backend) Alloc(bytes int64) (device.Buffer, error) {
-	return b.alloc(bytes)
-}
+func (b *Backend) Alloc(bytes int64) (device.Buffer, error) { return b.alloc(bytes) }
 
 func (b *Backend) alloc(bytes int64) (*buffer, error) {
 	p, err := b.dev.Alloc(max(bytes, 1))
@@ -119,6 +125,7 @@ func (b *Backend) alloc(bytes int64) (*buffer, error) {
 	if err := b.dev.Fill(p, 0, bytes, b.lane.stream); err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
+	b.lane.queued()
 	return &buffer{p, bytes}, nil
 }
 
@@ -128,8 +135,8 @@ func (b *Backend) Free(m device.Buffer) {
 	if !ok || own.at == 0 {
 		return
 	}
-	_ = b.dev.Sync(b.lane.stream) // what still runs may use it; its failure is the next call's
-	_ = b.dev.Free(own.at)        // memory that the driver does not take back is lost with the process
+	_ = b.Sync()           // what still runs may use it; its failure is the next call's
+	_ = b.dev.Free(own.at) // memory that the driver does not take back is lost with the process
 	own.at = 0
 }
 
@@ -139,6 +146,10 @@ func (b *Backend) Write(t device.Tensor, src []byte) error {
 	if err != nil || len(src) == 0 {
 		return err
 	}
+	if err := b.join(); err != nil {
+		return err
+	}
+	defer b.lane.queued()
 	return b.dev.Upload(p, src, b.lane.stream)
 }
 
@@ -148,7 +159,21 @@ func (b *Backend) Read(dst []byte, t device.Tensor) error {
 	if err != nil || len(dst) == 0 {
 		return err
 	}
+	if err := b.join(); err != nil {
+		return err
+	}
 	return b.dev.Download(dst, p, b.lane.stream)
+}
+
+// join lets what the Backend's own methods queue from now on come after all that
+// was queued on any lane.
+func (b *Backend) join() error {
+	b.own.Lock()
+	defer b.own.Unlock()
+	if err := b.lane.waitAll(); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	return nil
 }
 
 // place is the address of a tensor of so many bytes.
@@ -167,23 +192,43 @@ func (b *Backend) place(t device.Tensor, bytes int64) (driver.Pointer, error) {
 
 // Run implements device.Backend.
 func (b *Backend) Run(c *device.Call) error {
-	if c.Code == op.Invalid || int(c.Code) >= len(op.Rows) || table[c.Code] == nil {
-		return fmt.Errorf("cuda: no kernel for %v", c.Code)
+	if err := lacks(c); err != nil {
+		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := b.lane.do(c); err != nil {
+	b.own.Lock()
+	defer b.own.Unlock()
+	err := b.lane.waitAll()
+	if err == nil {
+		err = b.lane.do(c)
+	}
+	if err != nil {
 		return fmt.Errorf("cuda: %v: %w", c.Code, err)
 	}
 	return nil
 }
 
-// Sync waits until all that was run is over, and tells what failed in it.
-func (b *Backend) Sync() error { return b.dev.Sync(b.lane.stream) }
+// lacks refuses what there is no kernel for.
+func lacks(c *device.Call) error {
+	if c.Code == op.Invalid || int(c.Code) >= len(op.Rows) || table[c.Code] == nil {
+		return fmt.Errorf("cuda: no kernel for %v", c.Code)
+	}
+	return nil
+}
+
+// Sync waits until all that was run is over, on all lanes, and tells what failed in
+// it.
+func (b *Backend) Sync() error {
+	if err := b.join(); err != nil {
+		return err
+	}
+	return b.dev.Sync(b.lane.stream)
+}
 
 // Close implements device.Backend.
 func (b *Backend) Close() error {
-	_ = b.dev.Sync(b.lane.stream) // the device's own Close tells what is wrong with it
-	b.lane.free()
+	_ = b.Sync() // the device's own Close tells what is wrong with it
+	for _, l := range b.lanes() {
+		l.free()
+	}
 	return errors.Join(b.libraries.close(), b.dev.Close())
 }

@@ -41,15 +41,31 @@ func (r *run) compute(t task) error {
 	c, ok := b.choices[p]
 	if !ok {
 		var err error
-		if c, err = r.choose(p, t); err != nil {
+		if c, err = r.settle(p, t); err != nil {
 			return err
 		}
-		b.choices[p] = c
 	}
 	if err := r.by(c, t); err != nil {
 		return fmt.Errorf("by %v: %w", c, err)
 	}
 	return nil
+}
+
+// settle chooses while nothing else runs. Of lanes that meet the same problem, the
+// first chooses.
+func (r *run) settle(p problem, t task) (c choice, err error) {
+	err = r.lane.alone(func() error {
+		known := false
+		if c, known = r.b.choices[p]; known {
+			return nil
+		}
+		if c, err = r.choose(p, t); err != nil {
+			return err
+		}
+		r.b.choices[p] = c
+		return nil
+	})
+	return c, err
 }
 
 // choose measures what can compute a task, on its own operands, with results
@@ -62,11 +78,11 @@ func (r *run) choose(p problem, t task) (choice, error) {
 	if len(list) == 1 || !ok {
 		return list[0], nil
 	}
-	trial, err := r.b.alloc(t.bytes())
+	trial, err := r.lane.alloc(t.bytes())
 	if err != nil {
 		return list[0], nil
 	}
-	defer r.b.Free(trial)
+	defer r.lane.release(trial)
 	if t.extra == t.to {
 		t.extra = trial.at
 	}
@@ -156,8 +172,8 @@ type record struct {
 // Choices is what was chosen so far, as JSON: the same bytes for the same
 // choices. It tells which libraries are used even where nothing was chosen.
 func (b *Backend) Choices() []byte {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.quiet.RLock()
+	defer b.quiet.RUnlock()
 	doc := record{versions: b.libraries.opened, Kernels: []kept{}}
 	for p, c := range b.choices {
 		doc.Kernels = append(doc.Kernels, keep(p, c))
@@ -225,8 +241,8 @@ func (b *Backend) SetChoices(text []byte) error {
 	if err := d.Decode(&doc); err != nil {
 		return fmt.Errorf("cuda: choices of kernels: %w", err)
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.quiet.Lock()
+	defer b.quiet.Unlock()
 	l := b.libraries
 	if err := l.restrict(doc.versions); err != nil {
 		return err

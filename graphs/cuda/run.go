@@ -171,17 +171,17 @@ const (
 	slotD
 )
 
-// scratch is memory of so many bytes for the ops of a stream, of any content.
+// scratch is memory of so many bytes for the ops of a lane, of any content.
 // It grows to the largest need and stays.
 func (r *run) scratch(s slot, bytes int) (driver.Pointer, error) {
 	if have := r.lane.scratch[s]; have != nil {
 		if have.size >= int64(bytes) {
 			return have.at, nil
 		}
-		r.b.Free(have)
+		r.lane.release(have)
 		delete(r.lane.scratch, s)
 	}
-	m, err := r.b.alloc(int64(bytes))
+	m, err := r.lane.alloc(int64(bytes))
 	if err != nil {
 		return 0, err
 	}
