@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/locorun/locorun/graphs/cpu"
 	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/graphs/device/devicetest"
+	"github.com/locorun/locorun/runtime/metrics"
 )
 
 // late makes a backend whose lanes run late.
@@ -154,6 +158,25 @@ func TestLanesKeepCounts(t *testing.T) {
 	for kind, opt := range lateKinds() {
 		if got := measure(late(t, opt)); got != want {
 			t.Errorf("%s: %s, not %s", kind, got, want)
+		}
+	}
+}
+
+// TestDeviceSecondsByUnit reads the metrics of a run on lanes that measure, and of
+// one on lanes that do not.
+func TestDeviceSecondsByUnit(t *testing.T) {
+	for _, timed := range []bool{true, false} {
+		net := tiny(4, pairs, nil)
+		set := metricsOf(net)
+		b := late(t, devicetest.Options{Timed: timed})
+		if _, err := on(t, b, net, func(c *Config) { c.Depth, c.Metrics = 2, set }); err != nil {
+			t.Fatal(err)
+		}
+		page := httptest.NewRecorder()
+		metrics.Handler(metrics.ServeOptions{Set: set}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		found := regexp.MustCompile(`(?m)^locorun_unit_device_seconds_total\{unit="u[123]"\} [0-9.e-]*[1-9]`).FindAllString(page.Body.String(), -1)
+		if want := map[bool]int{true: 3, false: 0}[timed]; len(found) != want {
+			t.Errorf("timed %v: %q", timed, found)
 		}
 	}
 }

@@ -23,6 +23,7 @@ func (t *turn) report(r BatchReport) {
 		}
 	}
 	r.Seconds = t.watch.take(index)
+	t.measureUnit(index)
 	if index == 0 && t.fed != nil {
 		r.Data = fmt.Sprintf("%016x", t.fed.Sum64())
 	}
@@ -63,6 +64,18 @@ func (t *turn) measure(r *BatchReport, index int) {
 		m.LastStep()
 		t.measureDevice()
 	}
+}
+
+// measureUnit tells the metrics for how long a unit's device has worked since its
+// last batch. Each unit's goroutine reports its own.
+func (t *turn) measureUnit(index int) {
+	busy, ok := t.prog.Busy(index)
+	if !ok {
+		return
+	}
+	u := t.units[index]
+	t.run.cfg.Metrics.Device(u.unit().Name, (busy - u.busy).Seconds())
+	u.busy = busy
 }
 
 // measureDevice tells the metrics what the backend has computed since the last

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
@@ -37,6 +38,7 @@ type unit struct {
 	train      *model.Train // whose policies hold for watches
 	// alarm, where set, is told what a loss' guard says.
 	alarm func(name, kind, text string)
+	busy  time.Duration // of the device, as told to the metrics
 	// buffers are for looking at tensors part by part.
 	buffers [][]float32
 }

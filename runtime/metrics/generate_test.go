@@ -56,7 +56,7 @@ func TestRowsAreWhole(t *testing.T) {
 // TestDesignNames: the names promised to users, one by one.
 func TestDesignNames(t *testing.T) {
 	promised := strings.Fields(`unit_microbatches_total unit_images_total unit_step_seconds
-		unit_wait_seconds_total unit_loss unit_embedding_std unit_effective_rank unit_learning_rate
+		unit_wait_seconds_total unit_device_seconds_total unit_loss unit_embedding_std unit_effective_rank unit_learning_rate
 		unit_gradient_norm stage_gradient_norm stage_gradient_cosine stage_weight_norm channel_length
 		channel_capacity images_total flops_total peak_flops memory_bytes readout_accuracy_ratio
 		checkpoint_last_success_timestamp_seconds checkpoint_failures_total errors_total

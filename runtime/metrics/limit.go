@@ -11,13 +11,13 @@ import (
 // watches and devices take what is left, first come first served, and beyond
 // that are dropped and counted in errors_total{kind="metrics"}.
 //
-//	50 + 40u  =  fixed 24  +  unit rows 15u  +  channels 2*(6u+4)  +  rest
+//	50 + 40u  =  fixed 24  +  unit rows 16u  +  channels 2*(6u+4)  +  rest
 //
 // A histogram is one label set, as it is one series where Prometheus takes
 // native histograms; written as text each shows its classic buckets too.
 const (
 	fixedSets   = 24 // 8 rows without labels, 11 kinds of errors, 3 results of scrapes, 2 infos
-	setsPerUnit = 15 // 2 counts, 4 phases, 4 waits, 5 gauges
+	setsPerUnit = 16 // 3 counts, 4 phases, 4 waits, 5 gauges
 )
 
 // Limit is the most label sets that a run with so many units ever shows.

@@ -244,6 +244,12 @@ func (s *Set) Wait(unit string, reason Reason, seconds float64) {
 	s.countKnown(unitWait, seconds, label{"unit", unit}, label{"reason", string(reason)})
 }
 
+// Device reports the seconds that a card has worked at a unit's ops since the last
+// report.
+func (s *Set) Device(unit string, seconds float64) {
+	s.countKnown(unitDevice, seconds, label{"unit", unit})
+}
+
 // Loss reports the mean loss of a batch, of a unit or a watch.
 func (s *Set) Loss(unit string, v float64) { s.setLoss(unitLoss, v, unit) }
 

@@ -51,6 +51,7 @@ func report(s *Set, o Options) {
 		for _, r := range reasons() {
 			s.Wait(u, Reason(r), 0.5)
 		}
+		s.Device(u, 0.25)
 	}
 	for _, st := range o.Stages {
 		s.StageWeightNorm(st, 10)
@@ -164,6 +165,7 @@ func TestReportsReachTheirSeries(t *testing.T) {
 		`locorun_unit_microbatches_total{unit="ub"} 1`,
 		`locorun_unit_images_total{unit="ub"} 64`,
 		`locorun_unit_wait_seconds_total{reason="gradient",unit="ua"} 0.5`,
+		`locorun_unit_device_seconds_total{unit="ua"} 0.25`,
 		`locorun_unit_step_seconds_sum{phase="sweep",unit="ua"} 0.125`,
 		`locorun_unit_step_seconds_bucket{phase="sweep",unit="ua",le="0.3"} 1`,
 		`locorun_stage_gradient_norm{stage="sb",unit="ub"} 2`,

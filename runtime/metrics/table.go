@@ -43,6 +43,7 @@ const (
 	unitImages          = "unit_images_total"
 	unitStep            = "unit_step_seconds"
 	unitWait            = "unit_wait_seconds_total"
+	unitDevice          = "unit_device_seconds_total"
 	unitLoss            = "unit_loss"
 	unitEmbeddingStd    = "unit_embedding_std"
 	unitEffectiveRank   = "unit_effective_rank"
@@ -118,6 +119,9 @@ func unitRows() []Row {
 				Expr:    `rate(locorun_unit_wait_seconds_total{reason="data"}[5m]) > 0.5`,
 				Summary: "Unit {{ $labels.unit }} waits for images more than half of the time.",
 				Remedy:  "Decoding and views are the bottleneck: raise --workers or make the views cheaper."}}},
+		{Name: unitDevice, Kind: Counter, Labels: unit, Group: groupUnits, Unit: grafanaRatio,
+			Help:   "Seconds a card worked at a unit's ops, whatever the host did meanwhile; absent where it is not measured.",
+			Source: "the card, read once per batch"},
 		{Name: unitLoss, Kind: Gauge, Labels: unit, Group: groupUnits, Unit: grafanaShort,
 			Help:   "Mean loss of the last batch, of a unit or a watch.",
 			Source: "the unit, once per batch",
