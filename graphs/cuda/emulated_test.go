@@ -54,6 +54,7 @@ func TestEmulated(t *testing.T) {
 	t.Run("OrderOfThreadsDoesNotShow", func(t *testing.T) {
 		conformance.Same(t, func() device.Backend { return forwards(t) }, func() device.Backend { return backwards(t) })
 	})
+	t.Run("OrderOfThreadsDoesNotShowInViews", func(t *testing.T) { testViewsGiveTheSameBytes(t, forwards, backwards) })
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, opener)
@@ -63,6 +64,9 @@ func TestEmulated(t *testing.T) {
 		{"Refusals", testRefusals},
 		{"UpdateRefusals", testUpdateRefusals},
 		{"ConvNormGradRefusals", testConvNormGradRefusals},
+		{"ViewsByDefinition", testViewsByDefinition},
+		{"ViewsStandAlone", testViewsStandAlone},
+		{"ViewRefusals", testViewRefusals},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, forwards) })
 	}

@@ -17,6 +17,7 @@ type lane struct {
 	number  int // ownLane is the one of the Backend's own methods
 	stream  driver.Stream
 	scratch map[slot]*buffer
+	viewer  *viewer // nil until views are made
 	run     run
 	timers  [2]driver.Event  // 0 until something is measured
 	waited  map[*lane]uint64 // marks that all that is queued comes after
@@ -196,4 +197,7 @@ func (l *lane) free() {
 		l.release(s)
 	}
 	clear(l.scratch)
+	if l.viewer != nil {
+		l.viewer.free()
+	}
 }

@@ -27,6 +27,7 @@ func TestOnCard(t *testing.T) {
 	t.Run("TwoBackendsGiveTheSameBytes", func(t *testing.T) {
 		conformance.Same(t, func() device.Backend { return open(t) }, func() device.Backend { return open(t) })
 	})
+	t.Run("TwoBackendsGiveTheSameViews", func(t *testing.T) { testViewsGiveTheSameBytes(t, open, open) })
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, opener)
@@ -36,6 +37,9 @@ func TestOnCard(t *testing.T) {
 		{"Refusals", testRefusals},
 		{"UpdateRefusals", testUpdateRefusals},
 		{"ConvNormGradRefusals", testConvNormGradRefusals},
+		{"ViewsByDefinition", testViewsByDefinition},
+		{"ViewsStandAlone", testViewsStandAlone},
+		{"ViewRefusals", testViewRefusals},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open) })
 	}

@@ -41,6 +41,52 @@ func newViewer(l *lane) (v *viewer, err error) {
 	return v, err
 }
 
+var (
+	_ device.Viewer = (*Backend)(nil)
+	_ device.Viewer = (*lane)(nil)
+)
+
+// Views implements device.Viewer.
+func (b *Backend) Views(to device.Tensor, w *device.Views) error {
+	b.own.Lock()
+	defer b.own.Unlock()
+	if err := b.lane.waitAll(); err != nil {
+		return fmt.Errorf("cuda: views: %w", err)
+	}
+	return b.lane.views(to, w)
+}
+
+// Views implements device.Viewer.
+func (l *lane) Views(to device.Tensor, w *device.Views) error {
+	if err := l.catchUp(); err != nil {
+		return fmt.Errorf("cuda: views: %w", err)
+	}
+	return l.views(to, w)
+}
+
+// views queues views.
+func (l *lane) views(to device.Tensor, w *device.Views) (err error) {
+	defer func() {
+		l.queued()
+		if err != nil {
+			err = fmt.Errorf("cuda: views: %w", err)
+		}
+	}()
+	if l.recording() {
+		return device.ErrNotRecorded
+	}
+	at, err := l.b.place(to, to.Bytes())
+	if err != nil {
+		return err
+	}
+	if l.viewer == nil {
+		if l.viewer, err = newViewer(l); err != nil {
+			return err
+		}
+	}
+	return l.viewer.views(to, at, w)
+}
+
 // views queues views into a tensor at an address.
 func (v *viewer) views(to device.Tensor, at driver.Pointer, w *device.Views) error {
 	if err := v.table.fill(to, w); err != nil {
