@@ -58,9 +58,16 @@ const (
 	cuStreamDestroy
 	cuStreamSynchronize
 	cuStreamWaitEvent
+	cuStreamBeginCapture
+	cuStreamEndCapture
+	cuGraphInstantiate
+	cuGraphDestroy
+	cuGraphLaunch
+	cuGraphExecDestroy
 	cuEventCreate
 	cuEventDestroy
 	cuEventRecord
+	cuEventQuery
 	cuEventSynchronize
 	cuEventElapsedTime
 
@@ -168,9 +175,16 @@ var rows = [numProcs]row{
 	cuStreamDestroy:           cuda("CUresult cuStreamDestroy_v2(CUstream hStream)"),
 	cuStreamSynchronize:       cuda("CUresult cuStreamSynchronize(CUstream hStream)"),
 	cuStreamWaitEvent:         cuda("CUresult cuStreamWaitEvent(CUstream hStream, CUevent hEvent, unsigned int Flags)"),
+	cuStreamBeginCapture:      cuda("CUresult cuStreamBeginCapture_v2(CUstream hStream, CUstreamCaptureMode mode)"),
+	cuStreamEndCapture:        cuda("CUresult cuStreamEndCapture(CUstream hStream, CUgraph *phGraph)"),
+	cuGraphInstantiate:        cuda("CUresult cuGraphInstantiateWithFlags(CUgraphExec *phGraphExec, CUgraph hGraph, unsigned long long flags)"),
+	cuGraphDestroy:            cuda("CUresult cuGraphDestroy(CUgraph hGraph)"),
+	cuGraphLaunch:             cuda("CUresult cuGraphLaunch(CUgraphExec hGraphExec, CUstream hStream)"),
+	cuGraphExecDestroy:        cuda("CUresult cuGraphExecDestroy(CUgraphExec hGraphExec)"),
 	cuEventCreate:             cuda("CUresult cuEventCreate(CUevent *phEvent, unsigned int Flags)"),
 	cuEventDestroy:            cuda("CUresult cuEventDestroy_v2(CUevent hEvent)"),
 	cuEventRecord:             cuda("CUresult cuEventRecord(CUevent hEvent, CUstream hStream)"),
+	cuEventQuery:              cuda("CUresult cuEventQuery(CUevent hEvent)"),
 	cuEventSynchronize:        cuda("CUresult cuEventSynchronize(CUevent hEvent)"),
 	cuEventElapsedTime:        cuda("CUresult cuEventElapsedTime(float *pMilliseconds, CUevent hStart, CUevent hEnd)"),
 

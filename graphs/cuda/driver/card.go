@@ -23,12 +23,11 @@ type card struct {
 	context uintptr
 	closed  atomic.Bool
 	params  sync.Pool // of *params
-	small   ring
-	large   ring
 	readers chan *reader
 
-	mu   sync.Mutex
-	live map[resource]bool
+	mu      sync.Mutex
+	live    map[resource]bool
+	writers map[Stream]*writer
 }
 
 var (
@@ -47,6 +46,9 @@ type Clock interface {
 	// NewTimer is an Event that also keeps the time at which it was reached. It
 	// costs more than one that does not.
 	NewTimer() (Event, error)
+	// Reached reports whether an event has been reached as it was last recorded,
+	// or was never recorded; it does not wait.
+	Reached(e Event) (bool, error)
 	// Elapsed is the time between two timers that were recorded; it waits until
 	// both have been reached.
 	Elapsed(from, to Event) (time.Duration, error)
@@ -68,9 +70,7 @@ func Open(index int) (Device, error) {
 	case index < 0 || index >= len(list):
 		return nil, fmt.Errorf("cuda:%d: the driver lists cards 0 to %d", index, len(list)-1)
 	}
-	c := &card{lib: b, live: map[resource]bool{}, readers: make(chan *reader, readers)}
-	c.small.size, c.large.size = smallChunk, largeChunk
-	c.small.slots, c.large.slots = make([]slot, smallSlots), make([]slot, largeSlots)
+	c := &card{lib: b, live: map[resource]bool{}, writers: map[Stream]*writer{}, readers: make(chan *reader, readers)}
 	for range readers {
 		c.readers <- &reader{}
 	}
@@ -257,6 +257,18 @@ func (c *card) Wait(s Stream, e Event) error {
 	return c.do(cuStreamWaitEvent, uintptr(s), uintptr(e), 0)
 }
 
+const notReady = 600 // CUDA_ERROR_NOT_READY
+
+// Reached implements Clock.
+func (c *card) Reached(e Event) (bool, error) {
+	err := c.do(cuEventQuery, uintptr(e))
+	var status *Error
+	if errors.As(err, &status) && status.Code == notReady {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Elapsed implements Clock. CUDA's own resolution is half a microsecond.
 func (c *card) Elapsed(from, to Event) (time.Duration, error) {
 	for _, e := range []Event{from, to} {
@@ -299,4 +311,4 @@ func (c *card) Close() error {
 }
 
 // order is the order in which Close frees.
-var order = []proc{cuStreamDestroy, cuEventDestroy, cuMemFreeHost, cuMemFree, cuModuleUnload}
+var order = []proc{cuGraphExecDestroy, cuStreamDestroy, cuEventDestroy, cuMemFreeHost, cuMemFree, cuModuleUnload}

@@ -313,7 +313,7 @@ func TestCardClose(t *testing.T) {
 	must(d.NewEvent())(t)
 	ok(t, d.Close())
 	ok(t, d.Close())
-	for what := liveContexts; what <= liveModules; what++ {
+	for what := liveContexts; what <= liveGraphs; what++ {
 		if n := f.live(what); n != 0 {
 			t.Errorf("%d of %d are left", n, what)
 		}

@@ -3,6 +3,7 @@
 // runs; nothing of them is needed to build it.
 //
 //	graphs/cuda --Device, Compiler--> libcuda, libnvrtc     (Open, NewCompiler)
+//	            --Clock, Capturer-->  libcuda, by the same Device
 //	            --BLAS, DNN-->        libcublasLt, libcudnn (NewBLAS, NewDNN)
 //	            --Monitor-->          libnvidia-ml          (NewMonitor)
 //	                                  fakes in tests

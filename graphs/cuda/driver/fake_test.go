@@ -69,6 +69,7 @@ const (
 	liveStreams
 	liveEvents
 	liveModules
+	liveGraphs
 	mostPinned
 )
 
@@ -136,7 +137,7 @@ func (f *fake) device() *card {
 		if err := d.Close(); err != nil {
 			f.t.Errorf("Close: %v", err)
 		}
-		for what, name := range []string{"contexts", "bytes", "pinned bytes", "streams", "events", "modules"} {
+		for what, name := range []string{"contexts", "bytes", "pinned bytes", "streams", "events", "modules", "graphs"} {
 			if n := f.live(what); n != 0 {
 				f.t.Errorf("%d %s are left", n, name)
 			}

@@ -115,9 +115,13 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Is implements errors.Is: CUDA's status 2 is ErrOutOfMemory.
+// Is implements errors.Is: CUDA's status 2 is ErrOutOfMemory, those of captures are
+// ErrCapture.
 func (e *Error) Is(target error) bool {
-	return target == ErrOutOfMemory && e.lib == libcuda && e.Code == 2
+	if e.lib != libcuda {
+		return false
+	}
+	return target == ErrOutOfMemory && e.Code == 2 || target == ErrCapture && e.Code >= firstCapture && e.Code <= lastCapture
 }
 
 // text is a C string at an address, empty for none.

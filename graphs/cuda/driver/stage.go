@@ -7,8 +7,14 @@ import (
 
 // Copies between the host's memory and the card go through pinned memory, which
 // the card reads and writes by itself: an Upload returns when the bytes are in
-// it, not when they are on the card. There is a bounded amount, made when it is
-// first needed and freed by Close.
+// it, not when they are on the card. There is a bounded amount for each stream, made
+// when it is first needed and freed by Close.
+//
+// A stream's pinned memory is its own, so that one whose copies wait for its work
+// holds no other's up. An Upload runs beside the work of other streams, by the
+// card's copy engine, and beside the host, which fills the next slot meanwhile:
+// what is to overlap with kernels goes through a stream of its own, with events at
+// both ends.
 const (
 	smallChunk = 16 << 10 // bytes; figures and tables
 	smallSlots = 64
@@ -62,6 +68,21 @@ func (c *card) copied(x *slot, s Stream) error {
 	return nil
 }
 
+// writer is the pinned memory of a stream's Uploads.
+type writer struct{ small, large ring }
+
+// writer is that of a stream.
+func (c *card) writer(s Stream) *writer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := c.writers[s]
+	if w == nil {
+		w = &writer{ring{size: smallChunk, slots: make([]slot, smallSlots)}, ring{size: largeChunk, slots: make([]slot, largeSlots)}}
+		c.writers[s] = w
+	}
+	return w
+}
+
 // ring is slots that are used in turn. An Upload waits for the one that was used
 // longest ago; all that is queued on a card comes to its end without the host, so
 // the wait does.
@@ -74,9 +95,10 @@ type ring struct {
 
 // Upload implements Device.
 func (c *card) Upload(p Pointer, src []byte, s Stream) error {
-	r := &c.large
+	w := c.writer(s)
+	r := &w.large
 	if len(src) <= smallChunk {
-		r = &c.small
+		r = &w.small
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

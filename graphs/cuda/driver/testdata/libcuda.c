@@ -11,7 +11,8 @@
 #include <string.h>
 
 enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101,
-       INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+       INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719,
+       CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901, CAPTURE_UNMATCHED = 903, CAPTURE_ISOLATION = 905, WRONG_THREAD = 908 };
 
 typedef struct op { // of a stream
 	struct op *next;
@@ -20,14 +21,16 @@ typedef struct op { // of a stream
 	struct event *event; int ticket;
 } op;
 
-typedef struct stream { struct stream *next; op *first, **last; int failed; } stream;
+typedef struct graph { op *first, **last; int broken; } graph;
+typedef struct stream { struct stream *next; op *first, **last; graph *kept; void *thread; } stream; // kept: its capture
 typedef struct event { int timing, asked, reached; stream *in; double at; } event;
 typedef struct block { struct block *next; char *at; size_t n; int kind; } block; // 0 card, 1 pinned
 typedef struct { char name[64]; int words; int shared; } function;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static __thread void *current;
-static int devices, version, contexts, streams_live, events_live, modules_live, error_of_init;
+static __thread graph *capture; // of this thread
+static int devices, version, contexts, streams_live, events_live, modules_live, graphs_live, error_of_init;
 static size_t total, used, pinned, most_pinned;
 static block *blocks;
 static stream *streams;
@@ -62,7 +65,7 @@ void fake_fail(const char *name, int code, int after) { snprintf(fail_name, size
 int fake_armed(void) { return fail_name[0] != 0; }
 const char *fake_log(void) { return logged; }
 size_t fake_live(int what) {
-	size_t all[] = { (size_t)contexts, used, pinned, (size_t)streams_live, (size_t)events_live, (size_t)modules_live, most_pinned };
+	size_t all[] = { (size_t)contexts, used, pinned, (size_t)streams_live, (size_t)events_live, (size_t)modules_live, (size_t)graphs_live, most_pinned };
 	return all[what];
 }
 
@@ -88,11 +91,17 @@ static void run(stream *s, event *until, int ticket) {
 static void run_all(void) { for (stream *s = streams; s; s = s->next) run(s, NULL, 0); }
 
 static op *push(stream *s, int kind) {
-	op *o = calloc(1, sizeof *o);
+	op *o = calloc(1, sizeof *o), ***last = s->kept ? &s->kept->last : &s->last;
 	o->kind = kind;
-	*s->last = o; s->last = &o->next;
+	**last = o; *last = &o->next;
 	return o;
 }
+
+// What cannot be captured spoils a capture: of the thread that calls, or of the
+// stream that is asked for.
+static int spoilt(graph *g) { if (g) g->broken = 1; return g != NULL; }
+#define HOST if (spoilt(capture)) LEAVE(CAPTURE_UNSUPPORTED)
+#define PLAIN(s) if (spoilt((s)->kept)) LEAVE(CAPTURE_UNSUPPORTED)
 
 int cuInit(unsigned flags) { ENTER if (devices < 0) LEAVE(NO_DEVICE); LEAVE(flags ? INVALID_VALUE : OK); }
 int cuDriverGetVersion(int *v) { ENTER *v = version; LEAVE(OK); }
@@ -106,6 +115,11 @@ static const char *words(int e, int text) {
 	case INVALID_CONTEXT: return text ? "invalid device context" : "CUDA_ERROR_INVALID_CONTEXT";
 	case INVALID_HANDLE: return text ? "invalid resource handle" : "CUDA_ERROR_INVALID_HANDLE";
 	case NOT_FOUND: return text ? "named symbol not found" : "CUDA_ERROR_NOT_FOUND";
+	case NOT_READY: return text ? "device not ready" : "CUDA_ERROR_NOT_READY";
+	case CAPTURE_UNSUPPORTED: return text ? "operation not permitted when stream is capturing" : "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
+	case CAPTURE_INVALIDATED: return text ? "operation failed due to a previous error during capture" : "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
+	case CAPTURE_ISOLATION: return text ? "dependency created on uncaptured work in another stream" : "CUDA_ERROR_STREAM_CAPTURE_ISOLATION";
+	case WRONG_THREAD: return text ? "attempt to terminate a thread-local capture sequence from another thread" : "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD";
 	case LAUNCH_FAILED: return text ? "unspecified launch failure" : "CUDA_ERROR_LAUNCH_FAILED";
 	}
 	return NULL;
@@ -143,20 +157,20 @@ static int give(void *at, int kind, size_t *n) {
 	return INVALID_VALUE;
 }
 int cuMemAlloc_v2(uint64_t *p, size_t n) {
-	ENTER CONTEXT;
+	ENTER CONTEXT; HOST;
 	if (n == 0) LEAVE(INVALID_VALUE);
 	if (n > total - used) LEAVE(OUT_OF_MEMORY);
 	void *at; r = take(&at, n, 0);
 	if (!r) { used += n; *p = (uint64_t)at; }
 	LEAVE(r);
 }
-int cuMemFree_v2(uint64_t p) { ENTER CONTEXT; size_t n = 0; r = give((void *)p, 0, &n); used -= n; LEAVE(r); }
+int cuMemFree_v2(uint64_t p) { ENTER CONTEXT; HOST; size_t n = 0; r = give((void *)p, 0, &n); used -= n; LEAVE(r); }
 int cuMemAllocHost_v2(void **p, size_t n) {
-	ENTER CONTEXT; r = take(p, n, 1);
+	ENTER CONTEXT; HOST; r = take(p, n, 1);
 	if (!r && (pinned += n) > most_pinned) most_pinned = pinned;
 	LEAVE(r);
 }
-int cuMemFreeHost(void *p) { ENTER CONTEXT; size_t n = 0; r = give(p, 1, &n); pinned -= n; LEAVE(r); }
+int cuMemFreeHost(void *p) { ENTER CONTEXT; HOST; size_t n = 0; r = give(p, 1, &n); pinned -= n; LEAVE(r); }
 
 static int copy(void *dst, int to, const void *src, int from, size_t n, stream *s) {
 	if (!s || !owner(dst, n, to) || !owner(src, n, from)) return INVALID_VALUE;
@@ -178,7 +192,7 @@ int cuMemsetD8Async(uint64_t d, unsigned char c, size_t n, stream *s) {
 // A module is a text of words, each a kernel's name; its digits are the number
 // of its parameters.
 int cuModuleLoadData(void **m, const void *image) {
-	ENTER CONTEXT;
+	ENTER CONTEXT; HOST;
 	if (strncmp(image, "fake ", 5) != 0) LEAVE(INVALID_VALUE);
 	*m = strdup(image); modules_live++;
 	LEAVE(OK);
@@ -218,24 +232,79 @@ int cuStreamDestroy_v2(stream *s) {
 	streams_live--; // not freed: events may still name it
 	LEAVE(OK);
 }
-int cuStreamSynchronize(stream *s) { ENTER CONTEXT; if (!s) LEAVE(INVALID_HANDLE); run(s, NULL, 0); LEAVE(OK); }
+int cuStreamSynchronize(stream *s) { ENTER CONTEXT; if (!s) LEAVE(INVALID_HANDLE); PLAIN(s); run(s, NULL, 0); LEAVE(OK); }
 int cuStreamWaitEvent(stream *s, event *e, unsigned flags) {
 	ENTER CONTEXT;
 	if (!s || !e || flags) LEAVE(INVALID_VALUE);
+	if (spoilt(s->kept)) LEAVE(CAPTURE_ISOLATION);
 	op *o = push(s, 3);
 	o->event = e; o->ticket = e->asked;
 	LEAVE(OK);
 }
+
+int cuStreamBeginCapture_v2(stream *s, int mode) {
+	ENTER CONTEXT;
+	if (!s || mode != 1) LEAVE(INVALID_VALUE);
+	if (capture || s->kept) LEAVE(CAPTURE_UNSUPPORTED);
+	s->kept = capture = calloc(1, sizeof *capture);
+	capture->last = &capture->first; s->thread = &capture;
+	graphs_live++;
+	LEAVE(OK);
+}
+static void drop(graph *g) {
+	for (op *o = g->first, *next; o; o = next) { next = o->next; free(o); }
+	free(g); graphs_live--;
+}
+int cuStreamEndCapture(stream *s, graph **g) {
+	pthread_mutex_lock(&lock); // it ends even where it is to fail
+	int r = fails(__func__);
+	if (!current) LEAVE(INVALID_CONTEXT);
+	if (!s->kept) LEAVE(CAPTURE_UNMATCHED);
+	if (s->thread != &capture) LEAVE(WRONG_THREAD);
+	*g = s->kept; s->kept = NULL; capture = NULL;
+	if (!r && (*g)->broken) r = CAPTURE_INVALIDATED;
+	if (r) { drop(*g); *g = NULL; }
+	LEAVE(r);
+}
+int cuGraphInstantiateWithFlags(graph **x, graph *g, unsigned long long flags) {
+	ENTER CONTEXT; HOST;
+	if (flags) LEAVE(INVALID_VALUE);
+	*x = calloc(1, sizeof **x); (*x)->last = &(*x)->first;
+	for (op *o = g->first; o; o = o->next) {
+		op *p = malloc(sizeof *p);
+		*p = *o; p->next = NULL;
+		*(*x)->last = p; (*x)->last = &p->next;
+	}
+	graphs_live++;
+	LEAVE(OK);
+}
+int cuGraphDestroy(graph *g) { ENTER CONTEXT; drop(g); LEAVE(OK); }
+int cuGraphExecDestroy(graph *x) { ENTER CONTEXT; drop(x); LEAVE(OK); }
+int cuGraphLaunch(graph *x, stream *s) {
+	ENTER CONTEXT;
+	if (!s) LEAVE(INVALID_HANDLE);
+	PLAIN(s); // a real one makes it a part, which nobody asks for
+	int n = 0;
+	for (op *o = x->first; o; o = o->next, n++) {
+		op *p = push(s, o->kind), *next = p->next;
+		*p = *o; p->next = next;
+	}
+	note("graph of %d\n", n);
+	LEAVE(OK);
+}
+
 int cuEventCreate(event **e, unsigned flags) { ENTER CONTEXT; *e = calloc(1, sizeof **e); (*e)->timing = flags == 0; events_live++; LEAVE(OK); }
 int cuEventDestroy_v2(event *e) { ENTER CONTEXT; (void)e; events_live--; LEAVE(OK); }
 int cuEventRecord(event *e, stream *s) {
 	ENTER CONTEXT;
 	if (!s || !e) LEAVE(INVALID_HANDLE);
+	PLAIN(s); // a real one captures it, and nobody can wait for it then
 	op *o = push(s, 2);
 	e->in = s; o->event = e; o->ticket = ++e->asked;
 	LEAVE(OK);
 }
-int cuEventSynchronize(event *e) { ENTER CONTEXT; if (e->reached < e->asked) run(e->in, e, e->asked); LEAVE(OK); }
+int cuEventQuery(event *e) { ENTER CONTEXT; HOST; LEAVE(e->reached < e->asked ? NOT_READY : OK); }
+int cuEventSynchronize(event *e) { ENTER CONTEXT; HOST; if (e->reached < e->asked) run(e->in, e, e->asked); LEAVE(OK); }
 int cuEventElapsedTime(float *ms, event *a, event *b) {
 	ENTER CONTEXT;
 	if (!a->timing || !b->timing || !a->reached || !b->reached) LEAVE(INVALID_HANDLE);
