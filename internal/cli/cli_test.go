@@ -128,7 +128,7 @@ func TestPanicIsAnError(t *testing.T) {
 // process trained.
 func TestResumedDisplay(t *testing.T) {
 	sc := newScreen(&Env{Getenv: os.Getenv}, &model.Net{Units: []*model.Unit{{Name: "low"}}})
-	if sc.metrics("some/quick.loco", "gim", "cpu", &model.Net{}); sc.page.Graph != "quick.loco" || sc.page.Method != "gim" {
+	if sc.metrics("some/quick.loco", "gim", []string{"cpu"}, &model.Net{}); sc.page.Graph != "quick.loco" || sc.page.Method != "gim" {
 		t.Errorf("the page tells of %q, method %q", sc.page.Graph, sc.page.Method)
 	}
 	sc.resumed(30)

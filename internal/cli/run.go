@@ -188,6 +188,7 @@ type session struct {
 	told     map[string]bool // of checkpoints that were skipped
 	saved    atomic.Int64    // step of the newest checkpoint; -1: none
 	screen   *screen
+	unwatch  []func()     // end the watches over cards
 	log      *slog.Logger // to the terminal and the run's log
 	file     *slog.Logger // to the run's log only
 	begun    time.Time
@@ -199,7 +200,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.saved.Store(-1)
 	s.chooser, _ = backend.(chooser)
 	s.screen = newScreen(s.env, s.net)
-	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, runtime.DeviceKind(backend), s.net)
+	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, deviceNames(backend), s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Judged: s.unjudged.done, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
 	run, err := runtime.Prepare(cfg)
 	if err != nil {
@@ -224,6 +225,7 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.screen.show(run)
 	s.log = s.screen.logger(s.cmd.Log, s.journal.Log())
 	s.file = newLogger(s.cmd.Log, s.journal.Log())
+	s.watchCards(backend)
 	return s.keepOrigin()
 }
 
@@ -379,6 +381,9 @@ func (s *session) summary(res *runtime.Result, checkpoint string) {
 }
 
 func (s *session) close() {
+	for _, end := range s.unwatch {
+		end()
+	}
 	if s.screen != nil {
 		s.screen.close()
 		s.screen.stopServing()

@@ -53,11 +53,11 @@ func unknown(name string) metrics.PageUnit {
 
 // metrics announces the run's labels. A run that goes on keeps the name of the
 // file that it was begun with.
-func (sc *screen) metrics(named, method, kind string, net *model.Net) *metrics.Set {
+func (sc *screen) metrics(named, method string, devices []string, net *model.Net) *metrics.Set {
 	sc.page.Graph, sc.page.Method = filepath.Base(named), method
 	o := metrics.Options{
 		Build:   metrics.Build{Version: version(), GoVersion: goruntime.Version()},
-		Devices: []string{kind},
+		Devices: devices,
 		Run:     metrics.RunInfo{Graph: sc.page.Graph, Method: method},
 	}
 	for _, u := range net.Units {
