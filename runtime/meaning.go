@@ -47,6 +47,9 @@ func (r *Run) Meaning() []Fact {
 		{Name: "train.optimizer", Value: describe(t.Optimizer)},
 		{Name: "train.schedule", Value: describe(t.Schedule)},
 	}
+	if r.cfg.DeviceViews { // silent else, as runs from before it are
+		facts = append(facts, Fact{Name: "device.views", Value: "device"})
+	}
 	if r.counts() {
 		facts = append(facts, Fact{Name: "train.epochs", Value: fmt.Sprint(t.Epochs)})
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/locorun/locorun/runtime/source"
 )
 
-// Config is a run's program and surroundings. Only Net and Backend change
-// bytes of the result.
+// Config is a run's program and surroundings. Only Net, Backend and DeviceViews
+// change bytes of the result.
 type Config struct {
 	Net     *model.Net
 	Backend device.Backend
@@ -28,6 +28,10 @@ type Config struct {
 	Workers   int  // that decode and augment; 0 does it in the loader's reader
 	Depth     int  // microbatches in flight per unit; 1 is lean
 	Recompute bool // send microbatches through twice instead of keeping frames
+
+	// DeviceViews has the backend make the views that units are trained on; it must
+	// be able to: see MakesViews. Readouts see pictures as the host makes them.
+	DeviceViews bool
 
 	// Launch has every op queued anew on a device that could keep a segment's and
 	// queue them at once; see graphs.Options.
@@ -88,6 +92,9 @@ type Result struct {
 func Prepare(cfg Config) (*Run, error) {
 	if cfg.Workers < 0 || cfg.Depth < 1 || cfg.Stall < 0 {
 		return nil, fmt.Errorf("%d workers, depth %d, stall %v: depth is at least 1, the others are not negative", cfg.Workers, cfg.Depth, cfg.Stall)
+	}
+	if cfg.DeviceViews && !MakesViews(cfg.Net, cfg.Backend) {
+		return nil, fmt.Errorf("%s makes no views of the images, which the host can", cfg.Backend.Name())
 	}
 	r := &Run{cfg: cfg, net: cfg.Net, stop: make(chan struct{})}
 	if err := r.open(); err != nil {

@@ -33,7 +33,8 @@ type turn struct {
 	ctx    context.Context // of the run, for the barrier
 	fed    hash.Hash64     // of the images of the batch at hand, in order
 	// snaps holds the units' parts of the barrier at hand, by batch.
-	snaps *snapshots
+	snaps  *snapshots
+	canvas canvas // of views that the device makes
 }
 
 // turn trains what is left of turn k after the snapshot, whose weights it
@@ -227,7 +228,7 @@ func (t *turn) hooks() pipeline.Hooks {
 	}
 }
 
-// feed copies the next microbatch into its slot.
+// feed brings the next microbatch into its slot.
 func (t *turn) feed(ctx context.Context, task pipeline.Task) error {
 	mb, err := t.loader.Next(ctx)
 	if err != nil {
@@ -240,7 +241,7 @@ func (t *turn) feed(ctx context.Context, task pipeline.Task) error {
 	if mb.Pass == 0 {
 		t.note(mb)
 	}
-	return t.prog.Write(t.ir.Units[0].In, task.Seq, mb.Pixels)
+	return t.show(t.ir.Units[0].In, task.Seq, mb)
 }
 
 // note adds a microbatch's images to what is known of the batch.
@@ -293,9 +294,13 @@ func LoaderBytes(net *model.Net, p *ir.Program, workers int) int64 {
 }
 
 func (r *Run) loaderConfig(p *ir.Program) source.LoaderConfig {
-	return source.LoaderConfig{
+	c := source.LoaderConfig{
 		Dataset: r.images, Views: r.net.Views, Shape: r.net.Input, Norm: r.norm,
 		Seed: r.net.Train.Seed, Batch: p.Batch, Microbatch: p.Microbatch, Recompute: p.Recompute,
 		Epochs: r.net.Train.Epochs, Workers: r.cfg.Workers,
 	}
+	if r.cfg.DeviceViews {
+		c.Sketches = bounds()
+	}
+	return c
 }

@@ -1,7 +1,8 @@
 package device
 
 // Viewer is a Backend or a Lane that makes views of pictures: what data loaders do
-// to every pixel, done where the result is needed.
+// to every pixel, done where the result is needed. The lanes of a Laned Viewer are
+// Viewers.
 type Viewer interface {
 	// Views writes view i of w to row i of to, which is [views, H, W, C] of F32 or
 	// BF16, for every row. It is a Write as far as order goes, and returns when w may

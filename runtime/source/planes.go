@@ -62,12 +62,18 @@ func (b *bench) load(p Picture, channels int, tier vector.Tier) {
 // normal is a Norm as it is applied: (x - mean) * scale.
 type normal struct{ mean, scale [3]float32 }
 
-func newNormal(n Norm) normal {
-	a := normal{scale: [3]float32{1, 1, 1}}
-	for c := range n.Mean {
-		a.mean[c], a.scale[c] = n.Mean[c], 1/n.Std[c]
-	}
+func newNormal(n Norm) (a normal) {
+	a.mean, a.scale = n.Affine()
 	return a
+}
+
+// Affine is a Norm as it is applied to channel c: (x - mean[c]) * scale[c].
+func (n Norm) Affine() (mean, scale [3]float32) {
+	scale = [3]float32{1, 1, 1}
+	for c := range n.Mean {
+		mean[c], scale[c] = n.Mean[c], 1/n.Std[c]
+	}
+	return mean, scale
 }
 
 // write writes the planes, normalised, to dst, channels side by side.
