@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"slices"
+
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/op"
@@ -30,28 +32,75 @@ type namer interface {
 }
 
 // KernelBytes bounds what a backend's kernels hold beside the arena while they
-// run the program: the scratch of the op that needs most, for each unit that
-// computes at the same time, and the weights they keep packed. It is 0 where
-// the backend is nil or does not know.
-func KernelBytes(b device.Backend, p *ir.Program) int64 {
-	s, ok := b.(scratcher)
+// run the program, on all its devices: the scratch of the op that needs most, for
+// each unit that computes at the same time, and the weights they keep packed. It
+// is 0 where the backend is nil or does not know.
+func KernelBytes(b device.Backend, p *ir.Program) (n int64) {
+	for _, s := range spread(b, p) {
+		n += s.kernelBytes(p)
+	}
+	return n
+}
+
+// station is a device with the units that run there, by index.
+type station struct {
+	backend device.Backend
+	units   []int
+}
+
+// spread lists the devices of a program's units.
+func spread(b device.Backend, p *ir.Program) []station {
+	placed, ok := b.(*device.Placed)
+	if !ok {
+		s := station{backend: b}
+		for u := range p.Units {
+			s.units = append(s.units, u)
+		}
+		return []station{s}
+	}
+	var stations []station
+	for _, pl := range placed.Places() {
+		stations = append(stations, station{backend: pl.Backend})
+	}
+	for u := range p.Units {
+		s := &stations[placed.At(p.Units[u].Name)]
+		s.units = append(s.units, u)
+	}
+	return stations
+}
+
+// ops lists the ops of the units that run here.
+func (s station) ops(p *ir.Program) (list []*ir.Op) {
+	for i := range p.Segments {
+		if !slices.Contains(s.units, p.Segments[i].Unit) {
+			continue
+		}
+		for j := range p.Segments[i].Ops {
+			list = append(list, &p.Segments[i].Ops[j])
+		}
+	}
+	return list
+}
+
+func (s station) kernelBytes(p *ir.Program) int64 {
+	k, ok := s.backend.(scratcher)
 	if !ok {
 		return 0
 	}
 	var most int64
-	for _, o := range ops(p) {
+	for _, o := range s.ops(p) {
 		in, out := shapesOf(p, o)
-		most = max(most, s.ScratchBytes(o.Code, o.Attr, in, out))
+		most = max(most, k.ScratchBytes(o.Code, o.Attr, in, out))
 	}
 	if p.Mode == ir.Pipelined {
-		most *= int64(len(p.Units))
+		most *= int64(len(s.units))
 	}
-	return most + packedBytes(b, p)
+	return most + s.packedBytes(p)
 }
 
 // packedBytes is the weights that the backend keeps packed, each once.
-func packedBytes(b device.Backend, p *ir.Program) (n int64) {
-	k, ok := b.(packer)
+func (s station) packedBytes(p *ir.Program) (n int64) {
+	k, ok := s.backend.(packer)
 	if !ok {
 		return 0
 	}
@@ -60,7 +109,7 @@ func packedBytes(b device.Backend, p *ir.Program) (n int64) {
 		weights ir.ValueID
 	}
 	have := map[pack]int64{}
-	for _, o := range ops(p) {
+	for _, o := range s.ops(p) {
 		key := pack{o.Code, weightsOf(p, o)}
 		if key.weights == ir.None {
 			continue
@@ -118,8 +167,9 @@ func Kernels(b device.Backend, turns []*ir.Program) (list []plan.Kernel) {
 	for _, p := range turns {
 		for i := range p.Segments {
 			s := &p.Segments[i]
+			on := device.On(b, p.Units[s.Unit].Name)
 			for j := range s.Ops {
-				list = append(list, plan.KernelOf(p, s, &s.Ops[j], kernelName(b, p, &s.Ops[j])))
+				list = append(list, plan.KernelOf(p, s, &s.Ops[j], kernelName(on, p, &s.Ops[j])))
 			}
 		}
 	}

@@ -97,7 +97,7 @@ func (r *Run) deviceKind() string { return DeviceKind(r.cfg.Backend) }
 
 // DeviceKind is the kind of a backend's device: its name up to the first slash.
 func DeviceKind(b device.Backend) string {
-	kind, _, _ := strings.Cut(b.Name(), "/")
+	kind, _, _ := strings.Cut(device.First(b).Name(), "/")
 	return kind
 }
 
