@@ -112,7 +112,7 @@ step_driver() { tests graphs/cuda/driver driver.test -test.run 'OnCard|Compiler|
 step_conformance() { tests graphs/cuda cuda.test -test.run '^TestOnCard$'; }
 
 step_runtime() {
-  tests runtime runtime.test -test.run '^(TestGoldensOnCUDA|TestTrainsOnCUDA)$' || exit 1
+  tests runtime runtime.test -test.run '^(TestGoldensOnCUDA|TestTrainsOnCUDA|TestTrainsInBF16OnCUDA)$' || exit 1
   grep -q 'kernels run on the host' "$work/runtime.test.log" || exit 0
   echo "= they ran on the host, not on the card"
   exit 1

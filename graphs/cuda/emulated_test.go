@@ -61,7 +61,10 @@ func TestEmulated(t *testing.T) {
 	}{
 		{"WideMaps", testWideMaps},
 		{"NaNsStay", testNaNsStay},
+		{"Rounding", testRounding},
+		{"WideNarrowMaps", testWideNarrowMaps},
 		{"Refusals", testRefusals},
+		{"NarrowRefusals", testNarrowRefusals},
 		{"UpdateRefusals", testUpdateRefusals},
 		{"ConvNormGradRefusals", testConvNormGradRefusals},
 		{"ViewsByDefinition", testViewsByDefinition},

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/conformance"
 	"github.com/locorun/locorun/graphs/cuda/driver"
 	"github.com/locorun/locorun/graphs/device"
@@ -24,17 +25,29 @@ func TestOnCard(t *testing.T) {
 		b := cardBackend(kept, true)
 		conformance.Run(t, func() device.Backend { return b(t) }, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
 	})
-	t.Run("TwoBackendsGiveTheSameBytes", func(t *testing.T) {
-		conformance.Same(t, func() device.Backend { return open(t) }, func() device.Backend { return open(t) })
+	t.Run("ConformanceInBF16", func(t *testing.T) {
+		conformance.RunAs(t, func() device.Backend { return open(t) }, op.BF16, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
 	})
 	t.Run("TwoBackendsGiveTheSameViews", func(t *testing.T) { testViewsGiveTheSameBytes(t, open, open) })
+	t.Run("ConformanceOfLibrariesInBF16", func(t *testing.T) {
+		b := cardBackend(kept, true)
+		conformance.RunAs(t, func() device.Backend { return b(t) }, op.BF16, throughNarrow)
+	})
+	for _, dtype := range []op.Dtype{op.F32, op.BF16} {
+		t.Run("TwoBackendsGiveTheSameBytesIn/"+dtype.String(), func(t *testing.T) {
+			conformance.SameAs(t, dtype, func() device.Backend { return open(t) }, func() device.Backend { return open(t) })
+		})
+	}
 	for _, c := range []struct {
 		name string
 		test func(*testing.T, opener)
 	}{
 		{"WideMaps", testWideMaps},
 		{"NaNsStay", testNaNsStay},
+		{"Rounding", testRounding},
+		{"WideNarrowMaps", testWideNarrowMaps},
 		{"Refusals", testRefusals},
+		{"NarrowRefusals", testNarrowRefusals},
 		{"UpdateRefusals", testUpdateRefusals},
 		{"ConvNormGradRefusals", testConvNormGradRefusals},
 		{"ViewsByDefinition", testViewsByDefinition},
