@@ -1,14 +1,17 @@
 package emulate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -16,19 +19,23 @@ import (
 	"github.com/locorun/locorun/graphs/cuda/driver"
 )
 
-// device runs kernels on the host; it satisfies driver.Device. All its work is
-// done when a call returns.
+// device runs kernels on the host; it satisfies driver.Device, driver.Clock and
+// driver.Capturer. All its work is done when a call returns, or as its pace says.
 type device struct {
 	folder    string
 	backwards bool
+	pace      pace
 
 	mu        sync.Mutex
 	blocks    map[driver.Pointer]*block
 	starts    []driver.Pointer // of blocks, sorted
 	modules   []*module
 	functions []function
-	streams   driver.Stream
-	events    driver.Event
+	streams   []*stream
+	events    []*event
+	graphs    [][]func() error // nil for one that was dropped
+	now       time.Duration
+	failed    error // of work that nobody has asked for yet
 }
 
 // module is a loaded image: emulate_launch, and its kernels' numbers.
@@ -48,8 +55,8 @@ type function struct {
 	module *module
 }
 
-func newDevice(folder string, backwards bool) *device {
-	return &device{folder: folder, backwards: backwards, blocks: map[driver.Pointer]*block{}}
+func newDevice(folder string, backwards bool, p pace) *device {
+	return &device{folder: folder, backwards: backwards, pace: p, blocks: map[driver.Pointer]*block{}}
 }
 
 // Name implements driver.Device.
@@ -63,7 +70,7 @@ func (d *device) Memory() (free, total int64, err error) { return 1 << 34, 1 << 
 
 // Fill implements driver.Device.
 func (d *device) Fill(p driver.Pointer, value byte, size int64, s driver.Stream) error {
-	return d.with(s, func() error {
+	return d.queue(s, func() error {
 		mem, err := d.bytes(p, size)
 		if err == nil {
 			fill(mem, value)
@@ -74,25 +81,41 @@ func (d *device) Fill(p driver.Pointer, value byte, size int64, s driver.Stream)
 
 // Upload implements driver.Device.
 func (d *device) Upload(p driver.Pointer, src []byte, s driver.Stream) error {
-	return d.with(s, func() error {
-		mem, err := d.bytes(p, int64(len(src)))
-		copy(mem, src)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st, err := d.of(s)
+	if err == nil {
+		err = d.host("Upload")
+	}
+	if err == nil {
+		err = st.plain("Upload")
+	}
+	if err != nil {
 		return err
-	})
+	}
+	pinned := bytes.Clone(src)
+	return d.push(st, work{do: func() error {
+		mem, err := d.bytes(p, int64(len(pinned)))
+		copy(mem, pinned)
+		return err
+	}})
 }
 
 // Download implements driver.Device.
 func (d *device) Download(dst []byte, p driver.Pointer, s driver.Stream) error {
-	return d.with(s, func() error {
-		mem, err := d.bytes(p, int64(len(dst)))
-		copy(dst, mem)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.wait("Download", s); err != nil {
 		return err
-	})
+	}
+	mem, err := d.bytes(p, int64(len(dst)))
+	copy(dst, mem)
+	return err
 }
 
 // Copy implements driver.Device; places that overlap are an error.
 func (d *device) Copy(dst, src driver.Pointer, size int64, s driver.Stream) error {
-	return d.with(s, func() error {
+	return d.queue(s, func() error {
 		to, err := d.bytes(dst, size)
 		if err != nil {
 			return err
@@ -109,20 +132,13 @@ func (d *device) Copy(dst, src driver.Pointer, size int64, s driver.Stream) erro
 	})
 }
 
-// with does a stream's work.
-func (d *device) with(s driver.Stream, do func() error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if s == 0 || s > d.streams {
-		return fmt.Errorf("emulate: %d is no stream", s)
-	}
-	return do()
-}
-
 // Load implements driver.Device.
 func (d *device) Load(image []byte) (driver.Module, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.host("Load"); err != nil {
+		return 0, err
+	}
 	path := filepath.Join(d.folder, fmt.Sprintf("module-%d.so", len(d.modules)))
 	if err := os.WriteFile(path, image, 0o600); err != nil {
 		return 0, err
@@ -190,22 +206,28 @@ const (
 
 // Launch implements driver.Device.
 func (d *device) Launch(f driver.Function, grid, block driver.Dim, shared uint32, s driver.Stream, args []uint64) error {
-	return d.with(s, func() error {
-		if f == 0 || int(f) > len(d.functions) {
-			return fmt.Errorf("emulate: %d is no kernel", f)
-		}
-		fn := &d.functions[f-1]
-		err := fits(grid, block, shared)
-		if err == nil {
-			err = d.parameters(fn.classes, args)
-		}
-		if err == nil {
-			err = d.launch(fn, grid, block, shared, args)
-		}
+	d.mu.Lock()
+	if f == 0 || int(f) > len(d.functions) {
+		d.mu.Unlock()
+		return fmt.Errorf("emulate: %d is no kernel", f)
+	}
+	fn := d.functions[f-1]
+	d.mu.Unlock()
+	named := func(err error) error {
 		if err != nil {
 			return fmt.Errorf("emulate: kernel %s: %w", fn.name, err)
 		}
 		return nil
+	}
+	if err := fits(grid, block, shared); err != nil {
+		return named(err)
+	}
+	args = slices.Clone(args)
+	return d.queue(s, func() error {
+		if err := d.parameters(fn.classes, args); err != nil {
+			return named(err)
+		}
+		return named(d.launch(&fn, grid, block, shared, args))
 	})
 }
 
@@ -244,7 +266,7 @@ func (d *device) launch(f *function, grid, block driver.Dim, shared uint32, args
 	if d.backwards {
 		dims[7] = 1
 	}
-	words := append(args, 0) // so that there is a first
+	words := append(slices.Clone(args), 0) // so that there is a first
 	report := make([]byte, 256)
 	r, _, _ := purego.SyscallN(f.module.launch, uintptr(f.index), uintptr(unsafe.Pointer(dims)),
 		uintptr(unsafe.Pointer(&words[0])), uintptr(unsafe.Pointer(&report[0])), uintptr(len(report)))
@@ -256,42 +278,14 @@ func (d *device) launch(f *function, grid, block driver.Dim, shared uint32, args
 	return d.guards()
 }
 
-// NewStream implements driver.Device.
-func (d *device) NewStream() (driver.Stream, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.streams++
-	return d.streams, nil
-}
-
-// Sync implements driver.Device.
-func (d *device) Sync(s driver.Stream) error { return d.with(s, func() error { return nil }) }
-
-// NewEvent implements driver.Device.
-func (d *device) NewEvent() (driver.Event, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.events++
-	return d.events, nil
-}
-
-// Record implements driver.Device.
-func (d *device) Record(e driver.Event, s driver.Stream) error { return d.Wait(s, e) }
-
-// Wait implements driver.Device.
-func (d *device) Wait(s driver.Stream, e driver.Event) error {
-	return d.with(s, func() error {
-		if e == 0 || e > d.events {
-			return fmt.Errorf("emulate: %d is no event", e)
-		}
-		return nil
-	})
-}
-
 // Close implements driver.Device: it frees what is left.
 func (d *device) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, st := range d.streams {
+		d.drain(st)
+	}
+	err := d.failure()
 	for _, b := range d.blocks {
 		if err := syscall.Munmap(b.pages); err != nil {
 			return fmt.Errorf("emulate: %w", err)
@@ -299,5 +293,5 @@ func (d *device) Close() error {
 	}
 	clear(d.blocks)
 	d.starts = nil
-	return nil
+	return err
 }

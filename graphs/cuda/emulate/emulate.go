@@ -10,6 +10,11 @@
 // is none of the device's is read or written, or at an address that its type is
 // not aligned to, where parameters are not those of the declaration.
 //
+// A device works when it is called, or late (OpenLate): then work that no event puts
+// behind other work is done before it, so that a missing event shows as wrong bytes.
+// Captures are lists of what to do again; what a card refuses while a thread
+// captures is refused: memory, waiting, copies from and to the host, events.
+//
 // What always holds: memory starts as NaNs, and so does the shared memory of the
 // first and the last block; threads, and blocks, run in order of their numbers
 // between barriers, or backwards where asked, so that kernels which depend on the
@@ -32,3 +37,11 @@ func Open(t testing.TB) (driver.Device, driver.Compiler) { return open(t, false)
 // OpenBackwards is Open with a device that runs threads and blocks in the order
 // of falling numbers.
 func OpenBackwards(t testing.TB) (driver.Device, driver.Compiler) { return open(t, true) }
+
+// OpenLate is Open with a device that does nothing before the host waits for it, and
+// then only what it waits for: the stream's own work, and of other streams what
+// events say. With a seed that is not 0, some of the rest is done at times, in an
+// order that is drawn from it among those that events allow. What fails is an error
+// of the call that waits. Memory that is given back while work needs it is an error
+// then.
+func OpenLate(t testing.TB, seed uint64) (driver.Device, driver.Compiler) { return openLate(t, seed) }

@@ -69,21 +69,28 @@ func (d *device) Alloc(size int64) (driver.Pointer, error) {
 	if size <= 0 {
 		return 0, fmt.Errorf("emulate: %d bytes asked for", size)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.host("Alloc"); err != nil {
+		return 0, err
+	}
 	b, err := newBlock(size)
 	if err != nil {
 		return 0, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.blocks[b.at()] = b
 	d.starts = slices.Sorted(maps.Keys(d.blocks))
 	return b.at(), nil
 }
 
-// Free implements driver.Device.
+// Free implements driver.Device. Work that still needs the memory is an error when
+// it is done.
 func (d *device) Free(p driver.Pointer) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.host("Free"); err != nil {
+		return err
+	}
 	b := d.blocks[p]
 	if b == nil {
 		return fmt.Errorf("emulate: %#x to be freed is no allocation", p)
