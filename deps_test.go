@@ -66,7 +66,7 @@ runtime/rng
 runtime/source      compiler/model runtime/rng runtime/source/vector
 runtime/source/vector  golang.org/x/sys
 
-internal/cli        compiler compiler/check compiler/lower compiler/model compiler/plan dsl dsl/diag graphs/cpu graphs/cuda graphs/cuda/driver graphs/device graphs/std internal/measure internal/progress runtime runtime/checkpoint runtime/disk runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
+internal/cli        compiler compiler/check compiler/lower compiler/model compiler/op compiler/plan dsl dsl/diag graphs/cpu graphs/cuda graphs/cuda/driver graphs/device graphs/std internal/measure internal/progress runtime runtime/checkpoint runtime/disk runtime/export runtime/journal runtime/metrics runtime/readout runtime/source github.com/alecthomas/kong golang.org/x/term
 internal/measure    compiler/op graphs/device runtime/rng
 internal/progress   github.com/vbauerster/mpb/v8 golang.org/x/term
 internal/reference  compiler/model runtime/rng

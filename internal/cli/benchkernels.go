@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/internal/measure"
 )
@@ -14,10 +15,32 @@ import (
 // benchKernelsCmd times kernels.
 type benchKernelsCmd struct {
 	deviceFlags
+	precisionFlag
 	Shape []string      `sep:"none" placeholder:"N,C,H,W,K,k,STRIDE,GROUPS" help:"Time a convolution of N pictures, C to K channels, a window of k x k and padding k/2, instead of the list; may be repeated."`
 	Match string        `placeholder:"TEXT" help:"Time only kernels whose name begins so, such as conv or norm."`
 	Time  time.Duration `default:"100ms" help:"How long each kernel is repeated, three times at least."`
 	JSON  bool          `help:"Print JSON."`
+}
+
+// precisionFlag says what a card computes in, where no program does.
+type precisionFlag struct {
+	Precision string `enum:"f32,tf32,bf16" default:"f32" help:"What a card computes in: f32, tf32 or bf16, as in a program's train block. In bf16 maps take half the bytes."`
+}
+
+// of is the precision, as a program's.
+func (f precisionFlag) of() model.Precision {
+	if f.Precision == model.F32.String() {
+		return model.F32
+	}
+	return model.Precision(f.Precision)
+}
+
+// mapsIn is the type of a training's maps.
+func mapsIn(p model.Precision) op.Dtype {
+	if p == model.BF16 {
+		return op.BF16
+	}
+	return op.F32
 }
 
 // Help shows an example.
@@ -53,7 +76,7 @@ func (c *benchKernelsCmd) Run(env *Env) error {
 	if c.Time < 0 {
 		return wrongf("--time %v is negative", c.Time)
 	}
-	backend, err := c.open(model.F32)
+	backend, err := c.open(c.of())
 	if err != nil {
 		return err
 	}
@@ -63,9 +86,9 @@ func (c *benchKernelsCmd) Run(env *Env) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(env.Stdout, map[string]any{"tier": backend.Name(), "workers": c.count(), "kernels": rows})
+		return printJSON(env.Stdout, map[string]any{"tier": backend.Name(), "precision": c.Precision, "workers": c.count(), "kernels": rows})
 	}
-	return printKernels(env, backend.Name(), c.count(), rows)
+	return printKernels(env, fmt.Sprintf("%s, %s", backend.Name(), c.Precision), c.count(), rows)
 }
 
 // kernels are those of the flags.
@@ -119,7 +142,7 @@ func (c *benchKernelsCmd) time(env *Env, b device.Backend, kernels []measure.Ker
 		if env.Terminal {
 			fmt.Fprintf(env.Stderr, "\r\x1b[K%d of %d: %v", i+1, len(kernels), k.Code)
 		}
-		t, err := measure.Time(b, k, limits)
+		t, err := measure.Time(b, k, mapsIn(c.of()), limits)
 		if err != nil {
 			return nil, err
 		}
@@ -140,7 +163,7 @@ func rowOf(k measure.Kernel, t measure.Timing) kernelRow {
 	}
 }
 
-// printKernels writes the table.
+// printKernels writes the table of what was measured on a backend.
 func printKernels(env *Env, backend string, workers int, rows []kernelRow) error {
 	fmt.Fprintf(env.Stdout, "%s, %d workers\n\n", backend, workers)
 	table := [][]string{{"kernel", "shape", "runs", "best ms", "median ms", "best GFLOP/s", "median", "peak", "share", "GB/s"}}

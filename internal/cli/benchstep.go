@@ -50,6 +50,7 @@ type stepResult struct {
 	Method     string `json:"method"`
 	Turn       string `json:"turn,omitempty"` // the unit, where units train in turn
 	Tier       string `json:"tier"`
+	Precision  string `json:"precision"` // the program's
 	Workers    int    `json:"workers"`
 	Batch      int    `json:"batch"`
 	Microbatch int    `json:"microbatch"`
@@ -71,6 +72,9 @@ type stepResult struct {
 	GCs      int   `json:"gc_cycles"` // during the timed steps
 	Heap     int64 `json:"heap_bytes"`
 	Scratch  int64 `json:"scratch_bytes"` // that kernels hold of their own
+	// Card is what the program took of a card's memory by its last step, libraries
+	// included; 0 where there is no card.
+	Card int64 `json:"card_bytes,omitempty"`
 
 	PlanBytes int64            `json:"plan_bytes"`
 	Plan      map[string]int64 `json:"plan"`       // by space, and what kernels hold of their own
@@ -135,14 +139,14 @@ func (c *benchStepCmd) trial(net *model.Net, b device.Backend) (*runtime.Trial, 
 func measureSteps(env *Env, t *runtime.Trial, warmup int, peak func() float64) (*stepResult, error) {
 	net := t.Net
 	res := &stepResult{
-		File: net.File, Method: net.Method, Tier: t.Backend.Name(),
+		File: net.File, Method: net.Method, Tier: t.Backend.Name(), Precision: net.Train.Precision.String(),
 		Batch: net.Train.Batch, Microbatch: net.Train.Microbatch, Depth: t.Depth,
 	}
 	if err := res.plan(t); err != nil {
 		return nil, err
 	}
-	res.watch(t, warmup)
 	before := peak()
+	res.watch(t, warmup)
 	res.Start = measure.Resident().Now
 	tried, err := t.Run(env.Context)
 	if err != nil {
@@ -179,6 +183,7 @@ func planned(m plan.Memory) (all int64, by map[string]int64) {
 // they have ended.
 func (r *stepResult) watch(t *runtime.Trial, warmup int) {
 	var before, after goruntime.MemStats
+	free := freeOn(t.Backend)
 	t.Ready = func() { goruntime.ReadMemStats(&before) }
 	t.Ended = func(batch int) {
 		switch batch {
@@ -189,8 +194,24 @@ func (r *stepResult) watch(t *runtime.Trial, warmup int) {
 			r.GCs, r.Heap = int(after.NumGC-before.NumGC), int64(after.HeapAlloc)
 			m := measure.Resident()
 			r.Resident, r.Most = m.Now, m.Peak
+			r.Card = max(free-freeOn(t.Backend), 0)
 		}
 	}
+}
+
+// freeOn is what is free of a card's memory, 0 where there is no card.
+func freeOn(b device.Backend) int64 {
+	h, ok := b.(interface {
+		Memory() (free, total int64, err error)
+	})
+	if !ok {
+		return 0
+	}
+	free, _, err := h.Memory()
+	if err != nil {
+		return 0 // a figure beside the measurement, which goes on
+	}
+	return free
 }
 
 // settle fills in what a trial gave.
@@ -212,13 +233,16 @@ func (r *stepResult) print(w io.Writer) {
 	if r.Turn != "" {
 		fmt.Fprintf(w, "  turn of %s", r.Turn)
 	}
-	fmt.Fprintf(w, "  %s, %d workers\n", r.Tier, r.Workers)
+	fmt.Fprintf(w, "  %s, %s, %d workers\n", r.Tier, r.Precision, r.Workers)
 	fmt.Fprintf(w, "step      median %.4g ms of %d (%s), %.4g images/s\n", 1e3*r.Median, len(r.Steps), spread(measure.Summarise(r.Steps)), r.Images)
 	fmt.Fprintf(w, "products  %.4g GFLOP a step in convolutions and dense layers: %s GFLOP/s, %s of the peak of %s\n",
 		float64(r.FLOPs)/1e9, giga(float64(r.FLOPs)/r.Median), percent(r.Share), giga(1e9*r.Peak))
 	fmt.Fprintf(w, "memory    planned %s, of which %s for kernels, which hold %s", plan.Bytes(r.PlanBytes), plan.Bytes(r.Plan["kernels"]), plan.Bytes(r.Scratch))
 	if r.Resident > 0 {
 		fmt.Fprintf(w, "; resident %s above the %s at the start, at the most %s above", plan.Bytes(r.Resident-r.Start), plan.Bytes(r.Start), plan.Bytes(r.Most-r.Start))
+	}
+	if r.Card > 0 {
+		fmt.Fprintf(w, "; of the card %s", plan.Bytes(r.Card))
 	}
 	fmt.Fprintf(w, "\nheap      %s, collected %d times\n", plan.Bytes(r.Heap), r.GCs)
 }

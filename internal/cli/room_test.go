@@ -130,3 +130,13 @@ func TestPrintRoom(t *testing.T) {
 		}
 	}
 }
+
+// TestFreeOn: only a card tells.
+func TestFreeOn(t *testing.T) {
+	if n := freeOn(&small{free: 5}); n != 5 {
+		t.Errorf("%d of 5", n)
+	}
+	if n := freeOn(&named{}); n != 0 {
+		t.Errorf("%d without a card", n)
+	}
+}

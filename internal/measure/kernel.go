@@ -42,16 +42,17 @@ type Limits struct {
 	Peak    func() float64 // FLOP/s that the backend can reach now; nil: not known
 }
 
-// Time times calls of a kernel after one that does not count.
-func Time(b device.Backend, k Kernel, l Limits) (Timing, error) {
-	r, err := prepare(b, k)
+// Time times calls of a kernel after one that does not count. Its maps are of the
+// type given, op.F32 or op.BF16; all else is op.F32.
+func Time(b device.Backend, k Kernel, maps op.Dtype, l Limits) (Timing, error) {
+	r, err := prepare(b, k, maps)
 	defer r.free()
 	if err != nil {
 		return Timing{}, fmt.Errorf("%v of %s: %w", k.Code, k.Name, err)
 	}
 	t := Timing{FLOPs: k.flops(r.call), Bytes: traffic(r.call)}
 	if n, ok := b.(namer); ok {
-		t.Runs = n.KernelName(k.Code, k.Attr, shapes(r.call.In), shapes(r.call.Out), op.F32)
+		t.Runs = n.KernelName(k.Code, k.Attr, shapes(r.call.In), shapes(r.call.Out), maps)
 	}
 	seconds, err := r.repeat(l, &t.Peak)
 	if err != nil {
@@ -98,17 +99,18 @@ func traffic(c *device.Call) (n int64) {
 type rig struct {
 	b       device.Backend
 	call    *device.Call
+	maps    op.Dtype // their elements' type
 	buffers []device.Buffer
-	pattern []byte // numbers to fill operands with
+	pattern []float32 // numbers to fill operands with
 }
 
 // prepare makes the operands; what has been made is in the rig even with an
 // error.
-func prepare(b device.Backend, k Kernel) (*rig, error) {
-	r := &rig{b: b, pattern: noise(), call: &device.Call{Code: k.Code, Attr: k.Attr, LR: 1e-3, Step: 1}}
+func prepare(b device.Backend, k Kernel, maps op.Dtype) (*rig, error) {
+	r := &rig{b: b, maps: maps, pattern: noise(), call: &device.Call{Code: k.Code, Attr: k.Attr, LR: 1e-3, Step: 1}}
 	row := op.Rows[k.Code]
 	for i, shape := range k.In {
-		t, err := r.argument(k, row.In[min(i, len(row.In)-1)].Name, shape)
+		t, err := r.argument(k, row.In[min(i, len(row.In)-1)], shape)
 		if err != nil {
 			return r, err
 		}
@@ -123,7 +125,7 @@ func prepare(b device.Backend, k Kernel) (*rig, error) {
 		return r, err
 	}
 	for i, arg := range row.Out {
-		t, err := r.result(k, arg.Name, want[i])
+		t, err := r.result(k, arg, want[i])
 		if err != nil {
 			return r, err
 		}
@@ -133,18 +135,29 @@ func prepare(b device.Backend, k Kernel) (*rig, error) {
 }
 
 // argument makes an argument; its contents are fit for its name.
-func (r *rig) argument(k Kernel, name string, shape []int) (device.Tensor, error) {
+func (r *rig) argument(k Kernel, arg op.Arg, shape []int) (device.Tensor, error) {
 	switch {
 	case shape == nil:
 		return device.Tensor{}, nil
-	case name == "index":
+	case arg.Name == "index":
 		return r.winners(k, shape)
 	}
-	t, err := r.alloc(shape, op.F32)
+	t, err := r.alloc(shape, r.typeOf(arg))
 	if err != nil {
 		return t, err
 	}
-	return t, r.fill(t, name == "var" || name == "saved_invstd" || name == "v")
+	return t, r.fill(t, arg.Name == "var" || arg.Name == "saved_invstd" || arg.Name == "v")
+}
+
+// typeOf is the type of an argument's or a result's elements.
+func (r *rig) typeOf(arg op.Arg) op.Dtype {
+	switch {
+	case arg.Name == "index":
+		return op.I32
+	case arg.Map:
+		return r.maps
+	}
+	return op.F32
 }
 
 // winners is the index of a max pool over noise.
@@ -153,7 +166,7 @@ func (r *rig) winners(k Kernel, shape []int) (device.Tensor, error) {
 	if err != nil {
 		return index, err
 	}
-	pool, err := prepare(r.b, Kernel{Code: op.PoolMax, Attr: k.Attr, In: [][]int{{shape[0], k.Attr.H, k.Attr.W, shape[3]}}})
+	pool, err := prepare(r.b, Kernel{Code: op.PoolMax, Attr: k.Attr, In: [][]int{{shape[0], k.Attr.H, k.Attr.W, shape[3]}}}, r.maps)
 	defer pool.free()
 	if err != nil {
 		return index, err
@@ -163,19 +176,16 @@ func (r *rig) winners(k Kernel, shape []int) (device.Tensor, error) {
 }
 
 // result makes a result, or nothing where the settings want none.
-func (r *rig) result(k Kernel, name string, shape []int) (device.Tensor, error) {
+func (r *rig) result(k Kernel, arg op.Arg, shape []int) (device.Tensor, error) {
 	a := k.Attr
 	absent := map[string]bool{
 		"dbias": !a.Bias, "dscale": !a.Weights, "dshift": !a.Weights, "dresidual": !a.Residual,
 		"dw": !a.Weights && k.Code == op.ConvNormGrad,
 	}
-	if absent[name] {
+	if absent[arg.Name] {
 		return device.Tensor{}, nil
 	}
-	if name == "index" {
-		return r.alloc(shape, op.I32)
-	}
-	return r.alloc(shape, op.F32)
+	return r.alloc(shape, r.typeOf(arg))
 }
 
 // alloc takes zeroed memory.
@@ -199,29 +209,38 @@ func (r *rig) free() {
 // patternSize is how many numbers are drawn; larger operands repeat them.
 const patternSize = 1 << 14
 
-// noise draws normal numbers, as float32s on the wire.
-func noise() []byte {
+// noise draws normal numbers.
+func noise() []float32 {
 	s := rng.New(0, "measure")
-	out := make([]byte, 0, 4*patternSize)
-	for range patternSize {
-		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(float32(s.Normal())))
+	out := make([]float32, patternSize)
+	for i := range out {
+		out[i] = float32(s.Normal())
+	}
+	return out
+}
+
+// wire is numbers as a backend takes them, without their signs where wanted.
+func wire(xs []float32, d op.Dtype, positive bool) []byte {
+	out := make([]byte, 0, d.Size()*len(xs))
+	for _, x := range xs {
+		if positive {
+			x = float32(math.Abs(float64(x)))
+		}
+		if d == op.BF16 {
+			out = binary.LittleEndian.AppendUint16(out, op.Narrow(x))
+		} else {
+			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(x))
+		}
 	}
 	return out
 }
 
 // fill writes the pattern over and over, without its signs where wanted.
 func (r *rig) fill(t device.Tensor, positive bool) error {
-	pattern := r.pattern
-	if positive {
-		pattern = make([]byte, len(r.pattern))
-		copy(pattern, r.pattern)
-		for i := 3; i < len(pattern); i += 4 {
-			pattern[i] &= 0x7f // the sign of a little-endian float32
-		}
-	}
+	pattern := wire(r.pattern, t.Dtype, positive)
 	for at, n := 0, t.Elements(); at < n; at += patternSize {
 		part := t
-		part.Offset += int64(4 * at)
+		part.Offset += int64(t.Dtype.Size()) * int64(at)
 		part.Shape = []int{min(patternSize, n-at)}
 		if err := r.b.Write(part, pattern[:part.Bytes()]); err != nil {
 			return err
@@ -232,7 +251,11 @@ func (r *rig) fill(t device.Tensor, positive bool) error {
 
 // repeat runs the call over and over between two looks at the peak.
 func (r *rig) repeat(l Limits, peak *float64) (seconds []float64, err error) {
-	if err := r.b.Run(r.call); err != nil {
+	if _, err := r.run(1); err != nil {
+		return nil, err
+	}
+	row, err := r.row()
+	if err != nil {
 		return nil, err
 	}
 	look := func() {
@@ -242,12 +265,51 @@ func (r *rig) repeat(l Limits, peak *float64) (seconds []float64, err error) {
 	}
 	look()
 	for begun := time.Now(); len(seconds) < max(l.Repeats, 1) || time.Since(begun) < l.Time; {
-		at := time.Now()
-		if err := r.b.Run(r.call); err != nil {
+		took, err := r.run(row)
+		if err != nil {
 			return nil, err
 		}
-		seconds = append(seconds, time.Since(at).Seconds())
+		seconds = append(seconds, took/float64(row))
 	}
 	look()
 	return seconds, nil
+}
+
+// syncer is a backend whose Run returns before the op is over.
+type syncer interface {
+	// Sync waits until all that was run is over.
+	Sync() error
+}
+
+// A repeat on a backend that queues is a row of calls with one wait behind it, so
+// that the wait and the way there do not count: as many calls as take about
+// rowTime, and rowMost at most.
+const (
+	rowTime = time.Millisecond
+	rowMost = 256
+)
+
+// row is how many calls a repeat has.
+func (r *rig) row() (int, error) {
+	if _, queues := r.b.(syncer); !queues {
+		return 1, nil
+	}
+	took, err := r.run(1)
+	return min(max(int(rowTime.Seconds()/max(took, 1e-9)), 1), rowMost), err
+}
+
+// run gives the seconds that so many calls take.
+func (r *rig) run(calls int) (float64, error) {
+	at := time.Now()
+	for range calls {
+		if err := r.b.Run(r.call); err != nil {
+			return 0, err
+		}
+	}
+	if s, ok := r.b.(syncer); ok {
+		if err := s.Sync(); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(at).Seconds(), nil
 }

@@ -105,7 +105,7 @@ func TestTime(t *testing.T) {
 	defer b.Close()
 	for _, k := range small() {
 		before, looks := b.Counted(), 0
-		got, err := Time(b, k, Limits{Repeats: 2, Peak: func() float64 { looks++; return float64(looks) }})
+		got, err := Time(b, k, op.F32, Limits{Repeats: 2, Peak: func() float64 { looks++; return float64(looks) }})
 		if err != nil {
 			t.Error(err)
 			continue
@@ -147,7 +147,7 @@ func TestTimeFails(t *testing.T) {
 	defer b.Close()
 	k := Conv{1, 3, 4, 4, 5, 3, 1, 1}.Kernels()[0]
 	k.In[1] = []int{5, 3, 3, 2}
-	_, err := Time(b, k, Limits{})
+	_, err := Time(b, k, op.F32, Limits{})
 	if err == nil || !strings.HasPrefix(err.Error(), "conv of 1x4x4x3 to 5, 3x3: ") {
 		t.Errorf("error %v", err)
 	}
