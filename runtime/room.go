@@ -44,7 +44,7 @@ func RoomOf(net *model.Net, opt lower.Options, b device.Backend, readouts bool) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", net.File, err)
 	}
-	r := &Room{Kernels: kernelsOfAll(b, turns), Reserve: Reserve}
+	r := &Room{Kernels: kernelsOfAll(b, turns) + viewBytes(net, turns[0], b), Reserve: Reserve}
 	for _, p := range turns {
 		r.Program = max(r.Program, p.Bytes())
 	}

@@ -23,6 +23,16 @@ func MakesViews(net *model.Net, b device.Backend) bool {
 	return true
 }
 
+// viewBytes bounds what a backend holds while it makes views, 0 where it makes
+// none: the pictures of a microbatch, and what it needs for itself.
+func viewBytes(net *model.Net, p *ir.Program, b device.Backend) int64 {
+	if !MakesViews(net, b) {
+		return 0
+	}
+	c := source.LoaderConfig{Shape: net.Input, Microbatch: p.Microbatch}
+	return c.BufferBytes()/int64(c.Buffers()) + device.MostViewerBytes
+}
+
 // bounds are those of a device that makes views.
 func bounds() *source.Bounds {
 	return &source.Bounds{Side: device.MostViewSide, Values: device.MostViewValues}

@@ -118,7 +118,7 @@ func (v *viewer) views(to device.Tensor, at driver.Pointer, w *device.Views) err
 const (
 	viewThreads = 512       // VIEWS_THREADS
 	viewBlocks  = 1024      // more are not under way on any card
-	viewPlanes  = 256 << 20 // bytes of planes of several blocks
+	viewPlanes  = 256 << 20 // bytes of all planes; the table has what is left of MostViewerBytes
 )
 
 // room sees to the memory for the table's views, and says how many blocks there is

@@ -24,6 +24,8 @@ const (
 	// larger of the heights before and after by the larger of the widths by 3: how
 	// long it takes.
 	MostViewValues = 8 << 20
+	// MostViewerBytes bounds the memory that a Viewer holds beside the pictures.
+	MostViewerBytes = 272 << 20
 )
 
 // Views is the views of a microbatch.

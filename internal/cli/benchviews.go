@@ -16,7 +16,8 @@ import (
 type benchViewsCmd struct {
 	program
 	memoryFlags
-	backendFlags
+	deviceFlags
+	viewsFlag
 	stepFlags
 	Data    string        `placeholder:"DIR" help:"Directory of the data; default: beside the file."`
 	Loaders int           `default:"-1" help:"Goroutines that decode and augment pictures; -1: as many as training takes, one less than there are cores, at least 1."`
@@ -29,7 +30,7 @@ type benchViewsCmd struct {
 func (benchViewsCmd) Help() string {
 	return "Example:\n  locorun bench views --steps 50 examples/quickstart.loco\n\n" +
 		"First views alone, then pairs of trainings, one on noise that was written once and one on views of the data, the same steps otherwise. " +
-		"Two views are made of each image."
+		"Two views are made of each image. Where a device makes them, the first number is of decoding alone."
 }
 
 // viewsResult is what is measured of views.
@@ -39,6 +40,7 @@ type viewsResult struct {
 	Tier    string `json:"tier"`
 	Workers int    `json:"workers"`
 	Loaders int    `json:"loaders"`
+	Views   string `json:"views"` // made on the host or the device
 
 	One       float64 `json:"loaded_images_per_second_of_one"` // worker, alone
 	Loaded    float64 `json:"loaded_images_per_second"`        // of all, nothing else running
@@ -64,7 +66,7 @@ func (c *benchViewsCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.open()
+	backend, err := c.open(net.Train.Precision)
 	if err != nil {
 		return err
 	}
@@ -73,7 +75,10 @@ func (c *benchViewsCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	res := &viewsResult{File: c.File, Method: c.Method, Tier: backend.Name(), Workers: c.count(), Loaders: trial.Workers}
+	res := &viewsResult{File: c.File, Method: c.Method, Tier: backend.Name(), Workers: c.count(), Loaders: trial.Workers, Views: "host"}
+	if trial.DeviceViews {
+		res.Views = "device"
+	}
 	if err := c.load(env, trial, res); err != nil {
 		return wrong{err}
 	}
@@ -100,8 +105,14 @@ func (c *benchViewsCmd) trial(net *model.Net, b device.Backend) (*runtime.Trial,
 		return nil, wrongf("--rounds %d --time %v --loaders %d: at least one round, no time or number below 0", c.Rounds, c.Time, c.Loaders)
 	}
 	loaders := dataFlags{Workers: c.Loaders}.count()
+	onDevice, err := c.onDevice(net, b)
+	if err != nil {
+		return nil, err
+	}
 	opt, _, err := c.choose(net, loaders, b)
-	cfg := runtime.Config{Net: net, Backend: b, DataDir: c.Data, Workers: loaders, Depth: opt.Depth, Recompute: opt.Recompute}
+	cfg := runtime.Config{
+		Net: net, Backend: b, DataDir: c.Data, Workers: loaders, Depth: opt.Depth, Recompute: opt.Recompute, DeviceViews: onDevice,
+	}
 	return &runtime.Trial{Config: cfg, Batches: c.Warmup + c.Steps}, err
 }
 
@@ -165,7 +176,11 @@ func (r *viewsResult) settle() {
 // print writes the result for people.
 func (r *viewsResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%s  method %s  %s, %d workers, %d loaders\n", r.File, r.Method, r.Tier, r.Workers, r.Loaders)
-	fmt.Fprintf(w, "views alone, two of each image: %.4g images/s of one loader; of %d: %.4g, each %.4g\n", r.One, r.Loaders, r.Loaded, r.PerLoader)
+	alone := "views alone, two of each image"
+	if r.Views == "device" {
+		alone = "decoding and drawing alone, views being made on the device"
+	}
+	fmt.Fprintf(w, "%s: %.4g images/s of one loader; of %d: %.4g, each %.4g\n", alone, r.One, r.Loaders, r.Loaded, r.PerLoader)
 	for i, x := range r.Rounds {
 		fmt.Fprintf(w, "round %d  training on views %.4g images/s, on noise written once %.4g: ratio %.3f; %s of the time waiting for views\n",
 			i+1, x.Real, x.Made, x.Ratio, percent(x.Wait))

@@ -204,6 +204,9 @@ func (s *session) agree(from *origin, facts []runtime.Fact, cuts bool) error {
 		return nil
 	}
 	remedy := "put it back as it was, or train anew"
+	if slices.ContainsFunc(diffs, func(d runtime.Difference) bool { return d.Name == "device.views" }) {
+		remedy = "views are made on the host or the device as --views says, and each rounds otherwise: " + remedy
+	}
 	if slices.ContainsFunc(diffs, func(d runtime.Difference) bool { return d.Name == "device" }) {
 		remedy = "choose the kernels with --tier, or go on with others by --allow tier: the same meaning, rounded otherwise"
 	}
