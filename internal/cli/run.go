@@ -32,6 +32,7 @@ type runCmd struct {
 	settings
 	memoryFlags
 	tierFlag
+	viewsFlag
 	dataFlags
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N. Where it holds a run of this program, that run goes on."`
 	Resume    string        `placeholder:"PATH" help:"Go on from a run directory's newest checkpoint, or from a checkpoint file. A file cut into other units takes what still exists."`
@@ -155,11 +156,15 @@ func (c *runCmd) Run(env *Env) error {
 	if err := c.fit(net, opt, c.count(), backend, true); err != nil {
 		return err
 	}
+	onDevice, err := c.onDevice(net, backend)
+	if err != nil {
+		return err
+	}
 	s := &session{cmd: c, env: env, net: net, src: src, choice: choice, named: named}
 	defer s.close()
 	cfg := runtime.Config{
 		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
-		Depth: opt.Depth, Recompute: opt.Recompute, Stall: c.Stall,
+		Depth: opt.Depth, Recompute: opt.Recompute, DeviceViews: onDevice, Stall: c.Stall,
 		Checkpoints: runtime.Checkpointing{Save: s.save, Every: c.Every.batches, After: c.Every.after},
 	}
 	if err := s.start(cfg, backend); err != nil {
