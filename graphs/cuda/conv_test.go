@@ -44,66 +44,127 @@ func TestOnHost(t *testing.T) {
 		"tiles give the same bytes": tilesGiveTheSameBytes,
 		"weight tiles":              weightTiles,
 		"read through norm":         readThroughNorm,
-		"ntxent of large and small": ntxentOfLargeAndSmall,
 	} {
-		t.Run(name, func(t *testing.T) { test(&bench{T: t, b: b.b, r: run{b: b.b, lane: b.b.lane}, seed: 1}) })
+		for _, maps := range []driver.Type{driver.F32, driver.BF16} {
+			t.Run(name+" in "+maps.String(), func(t *testing.T) { test(b.on(t, maps)) })
+		}
 	}
+	t.Run("ntxent of large and small", func(t *testing.T) { ntxentOfLargeAndSmall(b.on(t, driver.F32)) })
 }
 
-// numbers are n numbers between -1 and 1.
+// on is a bench on the same backend for another test, with maps of a type.
+func (b *bench) on(t *testing.T, maps driver.Type) *bench {
+	return &bench{T: t, b: b.b, r: run{b: b.b, lane: b.b.lane, maps: maps}, seed: 1}
+}
+
+// numbers are n numbers between -1 and 1 that maps can hold.
 func (b *bench) numbers(n int) []float32 {
 	v := make([]float32, n)
 	for i := range v {
 		b.seed = b.seed*1664525 + 1013904223
 		v[i] = float32(int32(b.seed)>>8) / (1 << 23)
 	}
-	return v
+	return decodedAs(b.r.maps, encodedAs(b.r.maps, v))
 }
 
 // put copies numbers to the device, shift bytes behind an address that is a
 // multiple of 256.
 func (b *bench) put(v []float32, shift int) driver.Pointer {
 	b.Helper()
-	m, err := b.b.alloc(int64(4*len(v) + shift))
+	return b.upload(encoded(v), shift)
+}
+
+// putMap is put for a map.
+func (b *bench) putMap(v []float32, shift int) driver.Pointer {
+	b.Helper()
+	return b.upload(encodedAs(b.r.maps, v), shift)
+}
+
+func (b *bench) upload(raw []byte, shift int) driver.Pointer {
+	b.Helper()
+	m, err := b.b.alloc(int64(len(raw) + shift))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { b.b.Free(m) })
-	raw, at := encoded(v), m.at+driver.Pointer(shift)
+	at := m.at + driver.Pointer(shift)
 	if err := b.b.dev.Upload(at, raw, b.b.lane.stream); err != nil {
 		b.Fatal(err)
 	}
 	return at
 }
 
-func encoded(v []float32) []byte {
+func encoded(v []float32) []byte { return encodedAs(driver.F32, v) }
+
+// encodedAs is numbers as they lie in memory, decodedAs the numbers that lie there.
+func encodedAs(kind driver.Type, v []float32) []byte {
 	var raw []byte
 	for _, x := range v {
-		raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+		if kind == driver.BF16 {
+			raw = binary.LittleEndian.AppendUint16(raw, op.Narrow(x))
+		} else {
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(x))
+		}
 	}
 	return raw
 }
 
-func (b *bench) get(at driver.Pointer, n int) []float32 {
-	b.Helper()
-	raw, v := make([]byte, 4*n), make([]float32, n)
-	if err := b.b.dev.Download(raw, at, b.b.lane.stream); err != nil {
-		b.Fatal(err)
-	}
+func decodedAs(kind driver.Type, raw []byte) []float32 {
+	v := make([]float32, len(raw)/kind.Size())
 	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		if kind == driver.BF16 {
+			v[i] = op.Widen(binary.LittleEndian.Uint16(raw[2*i:]))
+		} else {
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		}
 	}
 	return v
 }
 
+func (b *bench) get(at driver.Pointer, n int) []float32 {
+	b.Helper()
+	return b.download(at, driver.F32, n)
+}
+
+// getMap is get for a map.
+func (b *bench) getMap(at driver.Pointer, n int) []float32 {
+	b.Helper()
+	return b.download(at, b.r.maps, n)
+}
+
+func (b *bench) download(at driver.Pointer, kind driver.Type, n int) []float32 {
+	b.Helper()
+	raw := make([]byte, kind.Size()*n)
+	if err := b.b.dev.Download(raw, at, b.b.lane.stream); err != nil {
+		b.Fatal(err)
+	}
+	return decodedAs(kind, raw)
+}
+
+// near holds numbers to what they are to be, nearMap those of a map, which may have
+// been rounded.
 func (b *bench) near(got []float32, want []float64, what string) {
+	b.Helper()
+	b.within(1e-5, got, want, what)
+}
+
+func (b *bench) nearMap(got []float32, want []float64, what string) {
+	b.Helper()
+	if b.r.maps == driver.BF16 {
+		b.within(1.0/256, got, want, what)
+		return
+	}
+	b.near(got, want, what)
+}
+
+func (b *bench) within(limit float64, got []float32, want []float64, what string) {
 	b.Helper()
 	top := 0.0
 	for _, w := range want {
 		top = max(top, math.Abs(w))
 	}
 	for i, w := range want {
-		if d := math.Abs(float64(got[i]) - w); !(d <= 1e-5*top+1e-6) {
+		if d := math.Abs(float64(got[i]) - w); !(d <= limit*top+1e-6) {
 			b.Fatalf("%s: element %d is %g, not %g", what, i, got[i], w)
 		}
 	}
@@ -155,6 +216,7 @@ var shapes = []geometry{
 // same sums, and the right ones.
 func tilesGiveTheSameBytes(b *bench) {
 	for _, g := range shapes {
+		g.maps = b.r.maps
 		x, w, bias := b.numbers(g.n*g.h*g.w*g.c), b.numbers(g.weights()), b.numbers(g.k)
 		dy, more := b.numbers(g.pixels()*g.k), b.numbers(len(x))
 		y, dx := make([]float64, len(dy)), make([]float64, len(x))
@@ -172,13 +234,13 @@ func tilesGiveTheSameBytes(b *bench) {
 		for _, tile := range []tile{largeTile, mediumTile, tallTile} {
 			for _, shift := range []int{0, 4} {
 				what := fmt.Sprintf("%v, tile %v, %d bytes further", g, tile, shift)
-				at, gradient := b.put(make([]float32, len(y)), shift), b.put(more, shift)
+				at, gradient := b.putMap(make([]float32, len(y)), shift), b.putMap(more, shift)
 				pw := b.put(w, shift)
-				b.check(b.r.convBy(tile, g, b.put(x, shift), pw, b.put(bias, shift), at))
-				b.check(b.r.convInputBy(tile, g, b.put(dy, shift), pw, gradient, gradient))
-				gotY, gotDX := b.get(at, len(y)), b.get(gradient, len(x))
-				b.near(gotY, y, what+": y")
-				b.near(gotDX, dx, what+": dx")
+				b.check(b.r.convBy(tile, g, b.putMap(x, shift), pw, b.put(bias, shift), at))
+				b.check(b.r.convInputBy(tile, g, b.putMap(dy, shift), pw, gradient, gradient))
+				gotY, gotDX := b.getMap(at, len(y)), b.getMap(gradient, len(x))
+				b.nearMap(gotY, y, what+": y")
+				b.nearMap(gotDX, dx, what+": dx")
 				firstY, firstDX = b.same(firstY, gotY, what+": y"), b.same(firstDX, gotDX, what+": dx")
 			}
 		}
@@ -206,6 +268,7 @@ func (b *bench) same(first []byte, got []float32, what string) []byte {
 // several, and adds them.
 func weightTiles(b *bench) {
 	for _, g := range append([]geometry{shapeOf(3, 16, 12, 6, 5, 1, 3, 3, 1, 1)}, shapes...) {
+		g.maps = b.r.maps
 		x, dy, before := b.numbers(g.n*g.h*g.w*g.c), b.numbers(g.pixels()*g.k), b.numbers(g.weights())
 		dw := make([]float64, len(before))
 		for i := range dw {
@@ -215,7 +278,7 @@ func weightTiles(b *bench) {
 		for _, tile := range []tile{largeTile, mediumTile, flatTile} {
 			for _, shift := range []int{0, 8} {
 				at := b.put(before, shift)
-				b.check(b.r.convWeightBy(tile, g, b.put(x, shift), b.put(dy, shift), at))
+				b.check(b.r.convWeightBy(tile, g, b.putMap(x, shift), b.putMap(dy, shift), at))
 				b.near(b.get(at, len(dw)), dw, fmt.Sprintf("%v, tile %v", g, tile))
 			}
 		}
@@ -229,6 +292,7 @@ func readThroughNorm(b *bench) {
 		shapeOf(2, 5, 4, 4, 6, 2, 3, 3, 1, 1), shapeOf(3, 4, 4, 6, 5, 1, 1, 1, 1, 0),
 		shapeOf(2, 6, 5, 1, 1, 8, 3, 3, 2, 1), shapeOf(2, 6, 5, 1, 1, 6, 3, 2, 1, 1),
 	} {
+		g.maps = b.r.maps
 		for _, groups := range []int{0, 2} {
 			x, w, dy := b.numbers(g.n*g.h*g.w*g.c), b.numbers(g.weights()), b.numbers(g.pixels()*g.k)
 			scale, shift := b.numbers(g.c), b.numbers(g.c)
@@ -245,6 +309,9 @@ func readThroughNorm(b *bench) {
 					s = i/(g.h*g.w*g.c)*groups + c/(g.c/groups)
 				}
 				seen[i] = max(0, (float64(v)-float64(mean[s]))*float64(invstd[s])*float64(scale[c])+float64(shift[c]))
+				if g.maps == driver.BF16 {
+					seen[i] = float64(op.Widen(op.Narrow(float32(seen[i]))))
+				}
 			}
 			y, dw := make([]float64, len(dy)), make([]float64, len(w))
 			g.eachProduct(func(i, j, k int) {
@@ -253,10 +320,10 @@ func readThroughNorm(b *bench) {
 			})
 			g.read = reading{b.put(scale, 0), b.put(shift, 0), b.put(mean, 0), b.put(invstd, 0), groups, true}
 			what := fmt.Sprintf("%v, norm of %d groups", g, groups)
-			px, at, sum := b.put(x, 0), b.put(make([]float32, len(y)), 0), b.put(make([]float32, len(w)), 0)
+			px, at, sum := b.putMap(x, 0), b.putMap(make([]float32, len(y)), 0), b.put(make([]float32, len(w)), 0)
 			b.check(b.r.conv(g, px, b.put(w, 0), 0, at))
-			b.near(b.get(at, len(y)), y, what+": y")
-			b.check(b.r.convWeight(g, px, b.put(dy, 0), sum, 0))
+			b.nearMap(b.getMap(at, len(y)), y, what+": y")
+			b.check(b.r.convWeight(g, px, b.putMap(dy, 0), sum, 0))
 			b.near(b.get(sum, len(w)), dw, what+": dw")
 		}
 	}

@@ -1,10 +1,9 @@
 package cuda
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,12 +12,19 @@ import (
 )
 
 // clocked is a device with a clock on which only what tests say takes time: a
-// launch takes as long as own says.
+// convolution by our own kernels takes as long as own says, each of its launches.
 type clocked struct {
 	driver.Device
 	now    time.Duration
 	own    time.Duration
 	timers map[driver.Event]time.Duration
+	convs  map[driver.Function]bool
+}
+
+func (d *clocked) Function(m driver.Module, name string) (driver.Function, error) {
+	f, err := d.Device.Function(m, name)
+	d.convs[f] = strings.HasPrefix(name, "conv")
+	return f, err
 }
 
 func (d *clocked) NewTimer() (driver.Event, error) { return d.NewEvent() }
@@ -35,7 +41,9 @@ func (d *clocked) Elapsed(from, to driver.Event) (time.Duration, error) {
 func (d *clocked) Reached(driver.Event) (bool, error) { return true, nil }
 
 func (d *clocked) Launch(f driver.Function, grid, block driver.Dim, shared uint32, s driver.Stream, args []uint64) error {
-	d.now += d.own
+	if d.convs[f] {
+		d.now += d.own
+	}
 	return d.Device.Launch(f, grid, block, shared, s, args)
 }
 
@@ -48,6 +56,7 @@ type fakeLibraries struct {
 	ranks   int
 	costs   map[string]time.Duration
 	fails   map[string]error
+	wide    bool // gradients of weights of narrow maps can be float32
 	ran     []string
 	tf32    []bool
 	closed  int
@@ -62,7 +71,7 @@ type (
 func newFakes(t testing.TB, open func(testing.TB) (driver.Device, driver.Compiler)) (*fakeLibraries, driver.Compiler) {
 	d, c := open(t)
 	f := &fakeLibraries{
-		dev: &clocked{Device: d, own: time.Second, timers: map[driver.Event]time.Duration{}}, version: "1.2.3", ranks: 2,
+		dev: &clocked{Device: d, own: time.Second, timers: map[driver.Event]time.Duration{}, convs: map[driver.Function]bool{}}, version: "1.2.3", ranks: 2,
 		algos: []driver.Algo{{ID: 5, Math: 3, Workspace: 96}, {ID: 1, Math: 3}, {ID: 7, Math: 3, Workspace: mostWorkspace + 1}},
 		costs: map[string]time.Duration{}, fails: map[string]error{},
 	}
@@ -82,21 +91,18 @@ func (f *fakeLibraries) run(name, what string, tf32 bool) error {
 	return nil
 }
 
-func (f *fakeLibraries) read(p driver.Pointer, n int, s driver.Stream) ([]float32, error) {
-	raw, v := make([]byte, 4*n), make([]float32, n)
+func (f *fakeLibraries) read(p driver.Pointer, n int, kind driver.Type, s driver.Stream) ([]float32, error) {
+	raw := make([]byte, kind.Size()*n)
 	err := f.dev.Download(raw, p, s)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return v, err
+	return decodedAs(kind, raw), err
 }
 
 // add writes alpha*sums + beta*what is there, which is not read where beta is 0.
-func (f *fakeLibraries) add(p driver.Pointer, sums []float64, alpha, beta float32, s driver.Stream) error {
+func (f *fakeLibraries) add(p driver.Pointer, kind driver.Type, sums []float64, alpha, beta float32, s driver.Stream) error {
 	var err error
 	before := make([]float32, len(sums))
 	if beta != 0 {
-		if before, err = f.read(p, len(sums), s); err != nil {
+		if before, err = f.read(p, len(sums), kind, s); err != nil {
 			return err
 		}
 	}
@@ -104,7 +110,7 @@ func (f *fakeLibraries) add(p driver.Pointer, sums []float64, alpha, beta float3
 	for i := range now {
 		now[i] = alpha*float32(sums[i]) + beta*before[i]
 	}
-	return errors.Join(err, f.dev.Upload(p, encoded(now), s))
+	return errors.Join(err, f.dev.Upload(p, encodedAs(kind, now), s))
 }
 
 // Kernels implements driver.BLAS.
@@ -117,8 +123,8 @@ func (f fakeBLAS) Multiply(p *driver.Product, alpha float32, a, b driver.Pointer
 	if err := f.run(fmt.Sprintf("rank %d", p.Rank), fmt.Sprintf("%dx%dx%d", p.M, p.N, p.K), p.TF32); err != nil {
 		return err
 	}
-	va, err := f.read(a, p.M*p.K, s)
-	vb, other := f.read(b, p.N*p.K, s)
+	va, err := f.read(a, p.M*p.K, p.AB, s)
+	vb, other := f.read(b, p.N*p.K, p.AB, s)
 	if err := errors.Join(err, other, f.dev.Fill(space, 0xff, 8, s), f.dev.Fill(space+driver.Pointer(bytes-8), 0xff, 8, s)); err != nil {
 		return err
 	}
@@ -137,12 +143,12 @@ func (f fakeBLAS) Multiply(p *driver.Product, alpha float32, a, b driver.Pointer
 			}
 		}
 	}
-	return f.add(c, sums, alpha, beta, s)
+	return f.add(c, p.C, sums, alpha, beta, s)
 }
 
 // Algos implements driver.DNN.
 func (f fakeDNN) Algos(c *driver.Conv, w driver.Way) ([]driver.Algo, error) {
-	if len(f.algos) == 0 {
+	if len(f.algos) == 0 || c.WideFilter && !f.wide {
 		return nil, errors.New("none")
 	}
 	return f.algos, nil
@@ -167,10 +173,15 @@ func (f fakeDNN) Run(c *driver.Conv, w driver.Way, a driver.Algo, alpha float32,
 		}
 	}
 	g := shapeOf(c.N, c.H, c.W, c.C/c.Groups, c.K/c.Groups, c.Groups, c.R, c.S, c.Stride, c.Pad)
-	return f.convolve(g, w, alpha, m, beta, s)
+	kinds := [3]driver.Type{c.Type, c.Type, c.Type}
+	if c.WideFilter {
+		kinds[1] = driver.F32
+	}
+	return f.convolve(g, kinds, w, alpha, m, beta, s)
 }
 
-func (f fakeDNN) convolve(g geometry, w driver.Way, alpha float32, m driver.Maps, beta float32, s driver.Stream) error {
+// convolve computes of x, w and y of the given types.
+func (f fakeDNN) convolve(g geometry, kinds [3]driver.Type, w driver.Way, alpha float32, m driver.Maps, beta float32, s driver.Stream) error {
 	at := [3]driver.Pointer{m.X, m.W, m.Y}
 	sizes := [3]int{g.n * g.h * g.w * g.c, g.weights(), g.pixels() * g.k}
 	to := [...]int{driver.Forward: 2, driver.BackwardData: 0, driver.BackwardFilter: 1}[w]
@@ -180,7 +191,7 @@ func (f fakeDNN) convolve(g geometry, w driver.Way, alpha float32, m driver.Maps
 			continue
 		}
 		var err error
-		if v[i], err = f.read(at[i], sizes[i], s); err != nil {
+		if v[i], err = f.read(at[i], sizes[i], kinds[i], s); err != nil {
 			return err
 		}
 	}
@@ -190,7 +201,7 @@ func (f fakeDNN) convolve(g geometry, w driver.Way, alpha float32, m driver.Maps
 		func(x, w, y int) { sums[w] += float64(v[0][x]) * float64(v[2][y]) },
 		func(x, w, y int) { sums[y] += float64(v[0][x]) * float64(v[1][w]) },
 	}[to])
-	return f.add(at[to], sums, alpha, beta, s)
+	return f.add(at[to], kinds[to], sums, alpha, beta, s)
 }
 
 // open is a backend with these libraries.

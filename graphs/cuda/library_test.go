@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/conformance"
 	"github.com/locorun/locorun/graphs/cuda/driver"
 	"github.com/locorun/locorun/graphs/cuda/emulate"
@@ -29,7 +30,7 @@ func TestLibraries(t *testing.T) {
 	})
 	for name, test := range map[string]func(*testing.T, images){
 		"Choice": testChoice, "NoClock": testNoClock, "BesideTheBeat": testBesideTheBeat, "Fails": testLibraryFails,
-		"Kept": testChoicesKept, "Refused": testChoicesRefused, "Without": testChoicesWithout,
+		"Kept": testChoicesKept, "KeptInBF16": testNarrowChoicesKept, "Refused": testChoicesRefused, "Without": testChoicesWithout,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, kept) })
 	}
@@ -41,28 +42,35 @@ func (f *fakeLibraries) has(what string) bool { return slices.Contains(f.ran, wh
 // testLibrariesConform: the ops are right where a library computes all that it
 // can, by each of the two.
 func testLibrariesConform(t *testing.T, kept images) {
+	f32 := conformance.Tolerances{Rel: 1e-3, Abs: 1e-5}
 	for _, c := range []struct {
 		name  string
 		ranks int
 		tf32  bool
+		maps  op.Dtype
+		wide  bool
+		tol   conformance.Tolerances
 		used  string
 	}{
-		{"cudnn", 0, false, "algorithm 5: forward in 1 groups"},
-		{"cublaslt", 1, true, "rank 0"},
+		{"cudnn", 0, false, op.F32, false, f32, "algorithm 5: forward in 1 groups"},
+		{"cublaslt", 1, true, op.F32, false, f32, "rank 0"},
+		{"cudnn in bf16", 0, false, op.BF16, true, f32, "algorithm 5: forward in 1 groups"},
+		{"cublaslt in bf16", 1, false, op.BF16, false, throughNarrow, "rank 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.ranks == 0 && os.Getenv("LOCORUN_LONG") == "" {
 				t.Skip("LOCORUN_LONG is not set: the other one has most of it")
 			}
 			var f *fakeLibraries
-			conformance.Run(t, func() device.Backend {
+			var b *Backend
+			conformance.RunAs(t, func() device.Backend {
 				var compiler driver.Compiler
 				f, compiler = newFakes(t, emulate.Open)
-				f.ranks, f.algos = c.ranks, f.algos[:1]
-				b := f.open(t, compiler, kept, c.tf32)
+				f.ranks, f.algos, f.wide = c.ranks, f.algos[:1], c.wide
+				b = f.open(t, compiler, kept, c.tf32)
 				b.repeats = 1
 				return emulated{b}
-			}, conformance.Tolerances{Rel: 1e-3, Abs: 1e-5})
+			}, c.maps, c.tol)
 			if !slices.ContainsFunc(f.ran, func(s string) bool { return strings.HasPrefix(s, c.used) }) {
 				t.Errorf("nothing ran by %s", c.used)
 			}
@@ -70,6 +78,9 @@ func testLibrariesConform(t *testing.T, kept images) {
 				if !slices.ContainsFunc(f.ran, func(s string) bool { return strings.Contains(s, way.String()) }) {
 					t.Errorf("nothing ran %v", way)
 				}
+			}
+			if got, want := bytes.Contains(b.Choices(), []byte(`"narrow":true`)), c.maps == op.BF16 && !c.wide; got != want {
+				t.Errorf("gradients of weights are made narrow: %v, not %v", got, want)
 			}
 			if slices.Contains(f.tf32, !c.tf32) {
 				t.Errorf("a library was not told that TF32 is %v", c.tf32)
@@ -88,11 +99,13 @@ var (
 func (b *bench) forward(g geometry) choice {
 	b.Helper()
 	b.check(b.compute(g))
+	g = b.typed(g)
 	return b.b.choices[problem{conv: b.b.libraries.conv(g)}]
 }
 
 func (b *bench) compute(g geometry) error {
-	x, w, y := b.put(b.numbers(g.n*g.h*g.w*g.c), 0), b.put(b.numbers(g.weights()), 0), b.put(make([]float32, g.pixels()*g.k), 0)
+	g = b.typed(g)
+	x, w, y := b.putMap(b.numbers(g.n*g.h*g.w*g.c), 0), b.put(b.numbers(g.weights()), 0), b.putMap(make([]float32, g.pixels()*g.k), 0)
 	return b.r.conv(g, x, w, 0, y)
 }
 
@@ -205,6 +218,66 @@ func testChoicesKept(t *testing.T, kept images) {
 	}
 }
 
+const chosenNarrow = `{"cublaslt":"1.2.3","cudnn":"1.2.3","kernels":[` +
+	`{"way":"backward filter","x":[2,3,3,8],"w":[8,3,3,4],"stride":1,"pad":1,"groups":2,"maps":"bf16","by":"cudnn","algorithm":5,"math":3,"workspace":96,"narrow":true},` +
+	`{"way":"forward","x":[2,3,3,4],"w":[8,1,1,4],"stride":1,"pad":0,"groups":1,"maps":"bf16","by":"cublaslt"},` +
+	`{"way":"forward","x":[2,3,3,4],"w":[8,1,1,4],"stride":1,"pad":0,"groups":1,"tf32":true,"by":"cublaslt"},` +
+	`{"way":"forward","x":[2,3,3,8],"w":[8,3,3,4],"stride":1,"pad":1,"groups":2,"maps":"bf16","by":"cudnn","algorithm":5,"math":3,"workspace":96}]}` + "\n"
+
+// testNarrowChoicesKept: choices for narrow maps are apart from those for float32,
+// are kept, and rest on what the libraries offer for such maps. TF32 is nothing to
+// them.
+func testNarrowChoicesKept(t *testing.T, kept images) {
+	b, f := newLibraryBench(t, kept)
+	b.b.libraries.tf32 = true
+	b.forward(small)
+	if want := []bool{true}; !slices.Equal(slices.Compact(f.tf32), want) {
+		t.Errorf("float32 with TF32: %v", f.tf32)
+	}
+	f.tf32 = nil
+	b.r.maps = driver.BF16
+	b.forward(small)
+	b.forward(grouped)
+	b.gradient(grouped)
+	if want := []bool{false}; !slices.Equal(slices.Compact(f.tf32), want) {
+		t.Errorf("narrow maps with TF32: %v", f.tf32)
+	}
+	if got := string(b.b.Choices()); got != chosenNarrow {
+		t.Fatalf("choices:\n%snot\n%s", got, chosenNarrow)
+	}
+	other, f := newLibraryBench(t, kept)
+	other.check(other.b.SetChoices([]byte(chosenNarrow)))
+	other.r.maps = driver.BF16
+	f.ran = nil
+	other.gradient(grouped)
+	if want := []string{"algorithm 5: backward filter in 2 groups"}; !slices.Equal(f.ran, want) {
+		t.Errorf("ran %v, not %v", f.ran, want)
+	}
+	f.wide, f.ran = true, nil
+	if c := other.b.libraries.candidates(other.b.libraries.conv(other.typed(grouped)), driver.BackwardFilter); c[1].Narrow || !c[len(c)-1].Narrow {
+		t.Errorf("candidates %v", c)
+	}
+	refused := strings.Replace(chosenNarrow, `"maps":"bf16","by":"cudnn","algorithm":5,"math":3,"workspace":96,"narrow":true`, `"by":"cudnn","algorithm":5,"math":3,"workspace":96,"narrow":true`, 1)
+	err := other.b.SetChoices([]byte(refused))
+	if said := "cuda: the run computed the convolution backward filter of [2 3 3 8] by [8 3 3 4], stride 1, padding 1, 2 groups by cuDNN's algorithm 5 with math 3 into bf16, which is not offered here"; err == nil || err.Error() != said {
+		t.Errorf("got %v, not %s", err, said)
+	}
+}
+
+// typed is a geometry with maps of the bench's type.
+func (b *bench) typed(g geometry) geometry {
+	g.maps = b.r.maps
+	return g
+}
+
+// gradient computes the gradient of a geometry's weights once.
+func (b *bench) gradient(g geometry) {
+	b.Helper()
+	g = b.typed(g)
+	x, dy := b.putMap(b.numbers(g.n*g.h*g.w*g.c), 0), b.putMap(b.numbers(g.pixels()*g.k), 0)
+	b.check(b.r.convWeight(g, x, dy, b.put(make([]float32, g.weights()), 0), 0))
+}
+
 // testChoicesRefused: choices that cannot be kept to are refused by name, and
 // nothing changes.
 func testChoicesRefused(t *testing.T, kept images) {
@@ -215,6 +288,7 @@ func testChoicesRefused(t *testing.T, kept images) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no json":        {"x", "cuda: choices of kernels: invalid character 'x' looking for beginning of value"},
 		"unknown":        {replaced(`"cudnn"`, `"else"`), `cuda: choices of kernels: json: unknown field "else"`},
+		"maps":           {replaced(`"way"`, `"maps":"f16","way"`), "cuda: choices of kernels: the convolution forward of f16 [2 3 3 4] by [8 1 1 4], stride 1, padding 0, 1 groups is no convolution"},
 		"way":            {replaced("forward", "up"), "cuda: choices of kernels: the convolution up of [2 3 3 4] by [8 1 1 4], stride 1, padding 0, 1 groups is no convolution"},
 		"groups":         {replaced(`"groups":2`, `"groups":0`), "cuda: choices of kernels: the convolution forward of [2 3 3 8] by [8 3 3 4], stride 1, padding 1, 0 groups is no convolution"},
 		"rank":           {replaced(`"by":"cublaslt"`, `"by":"cublaslt","algorithm":2`), "cuda: the run computed the convolution forward of [2 3 3 4] by [8 1 1 4], stride 1, padding 0, 1 groups by cuBLASLt's kernel 2, which is not offered here"},
