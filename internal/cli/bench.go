@@ -68,16 +68,16 @@ func (f backendFlags) count() int {
 // peakTime is how long a stand-in for the peak is measured.
 const peakTime = 20 * time.Millisecond
 
-// peakOf is how a backend's peak is measured, in operations a second. A backend
+// peakOf is how a backend's peak is measured, in operations a second, for a precision. A backend
 // without a loop of multiply-adds is held to the convolution that suits it,
 // which stderr tells.
-func peakOf(env *Env, b device.Backend) func() float64 {
+func peakOf(env *Env, b device.Backend, in model.Precision) func() float64 {
 	if p, ok := b.(interface{ Peak() float64 }); ok && p.Peak() > 0 {
 		return p.Peak
 	}
 	fmt.Fprintf(env.Stderr, "%s has no loop of multiply-adds to time: shares are of a 3x3 convolution from 64 to 64 channels\n", b.Name())
 	return func() float64 {
-		speed, err := runtime.Speed(b, peakTime)
+		speed, err := runtime.Speed(b, mapsIn(in), peakTime)
 		if err != nil {
 			return 0
 		}

@@ -136,7 +136,7 @@ func parseShape(text string) (measure.Conv, error) {
 
 // time times the kernels; a terminal is told which is at hand.
 func (c *benchKernelsCmd) time(env *Env, b device.Backend, kernels []measure.Kernel) ([]kernelRow, error) {
-	limits := measure.Limits{Time: c.Time, Repeats: 3, Peak: peakOf(env, b)}
+	limits := measure.Limits{Time: c.Time, Repeats: 3, Peak: peakOf(env, b, c.of())}
 	var rows []kernelRow
 	for i, k := range kernels {
 		if env.Terminal {

@@ -96,7 +96,7 @@ func (c *benchStepCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	res, err := measureSteps(env, trial, c.Warmup, peakOf(env, backend))
+	res, err := measureSteps(env, trial, c.Warmup, peakOf(env, backend, net.Train.Precision))
 	if err != nil {
 		return err
 	}
