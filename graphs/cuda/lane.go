@@ -21,10 +21,15 @@ type lane struct {
 	run     run
 	timers  [2]driver.Event  // 0 until something is measured
 	waited  map[*lane]uint64 // marks that all that is queued comes after
+	ran     map[problem]bool // what was computed here by its choice
 	calling bool             // a Call is being queued
+	tapes   int              // recordings that were not let go
+	retired []*buffer        // scratch memory that such may use
 
 	mu    sync.Mutex // over what other lanes ask for
 	marks marks
+	busy  busy
+	tape  *tape // what is recorded, nil for nothing; whoever queues may read it so
 }
 
 const ownLane = -1
@@ -34,7 +39,7 @@ func newLane(b *Backend, number int) (*lane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
 	}
-	return &lane{b: b, number: number, stream: stream, scratch: map[slot]*buffer{}, waited: map[*lane]uint64{}}, nil
+	return &lane{b: b, number: number, stream: stream, scratch: map[slot]*buffer{}, waited: map[*lane]uint64{}, ran: map[problem]bool{}}, nil
 }
 
 // Lane implements device.Laned.
@@ -74,14 +79,14 @@ func (b *Backend) lanes() []*lane {
 // Run implements device.Lane.
 func (l *lane) Run(c *device.Call) error {
 	if err := lacks(c); err != nil {
-		return err
+		return l.noted(err)
 	}
 	err := l.catchUp()
 	if err == nil {
 		err = l.do(c)
 	}
 	if err != nil {
-		return fmt.Errorf("cuda: %v: %w", c.Code, err)
+		return l.noted(fmt.Errorf("cuda: %v: %w", c.Code, err))
 	}
 	return nil
 }
@@ -100,6 +105,9 @@ func (l *lane) do(c *device.Call) error {
 	if err := r.begin(l, c); err != nil {
 		return err
 	}
+	if err := l.recordable(c.Code); err != nil {
+		return err
+	}
 	if err := table[c.Code](r); err != nil {
 		return err
 	}
@@ -109,14 +117,14 @@ func (l *lane) do(c *device.Call) error {
 	return nil
 }
 
-// count counts operations that were queued.
-func (l *lane) count(n int64) { l.b.counted.Add(n) }
-
 // Write implements device.Lane. It returns when the bytes are in pinned memory.
 func (l *lane) Write(t device.Tensor, src []byte) error {
 	p, err := l.b.place(t, int64(len(src)))
 	if err != nil || len(src) == 0 {
 		return err
+	}
+	if l.recording() {
+		return l.refuse("a copy from the host")
 	}
 	if err := l.catchUp(); err != nil {
 		return err
@@ -130,6 +138,9 @@ func (l *lane) Read(dst []byte, t device.Tensor) error {
 	p, err := l.b.place(t, int64(len(dst)))
 	if err != nil || len(dst) == 0 {
 		return err
+	}
+	if l.recording() {
+		return l.refuse("a copy to the host")
 	}
 	if err := l.catchUp(); err != nil {
 		return err
@@ -154,9 +165,6 @@ func (l *lane) catchUp() error {
 	}
 	return l.wait(l.b.lane, at)
 }
-
-// recording reports whether the lane records, to whoever queues on it.
-func (l *lane) recording() bool { return false }
 
 // alone calls f while no other lane queues and after all that they have queued, so
 // that f can measure.
@@ -191,12 +199,31 @@ func (l *lane) release(m *buffer) {
 	m.at = 0
 }
 
+// outgrow lets go of a slot's scratch memory. While there are recordings, which may
+// use it, it is kept beside.
+func (l *lane) outgrow(s slot) {
+	have := l.scratch[s]
+	if have == nil {
+		return
+	}
+	delete(l.scratch, s)
+	if l.tapes > 0 {
+		l.retired = append(l.retired, have)
+		return
+	}
+	l.release(have)
+}
+
 // free gives scratch memory back.
 func (l *lane) free() {
 	for _, s := range l.scratch {
 		l.release(s)
 	}
 	clear(l.scratch)
+	for _, m := range l.retired {
+		l.release(m)
+	}
+	l.retired = nil
 	if l.viewer != nil {
 		l.viewer.free()
 	}

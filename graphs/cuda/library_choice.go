@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/locorun/locorun/graphs/cuda/driver"
+	"github.com/locorun/locorun/graphs/device"
 )
 
 // problem is all of a task that a choice is made by: shapes, and what norm x is
@@ -38,6 +39,9 @@ func (r *run) compute(t task) error {
 		return r.own(t)
 	}
 	p := b.libraries.problem(t)
+	if r.lane.recording() && !r.lane.ran[p] {
+		return device.ErrNotRecorded // a library loads its kernels when they run first
+	}
 	c, ok := b.choices[p]
 	if !ok {
 		var err error
@@ -48,6 +52,7 @@ func (r *run) compute(t task) error {
 	if err := r.by(c, t); err != nil {
 		return fmt.Errorf("by %v: %w", c, err)
 	}
+	r.lane.ran[p] = true
 	return nil
 }
 
@@ -259,6 +264,9 @@ func (b *Backend) SetChoices(text []byte) error {
 		choices[p] = k.choice
 	}
 	b.libraries, b.choices = l, choices
+	for _, l := range b.lanes() {
+		clear(l.ran)
+	}
 	return nil
 }
 

@@ -33,7 +33,7 @@ func (m *marks) event(at uint64) (driver.Event, uint64) {
 // Mark implements device.Lane.
 func (l *lane) Mark() (device.Mark, error) {
 	if l.recording() {
-		return device.Mark{}, fmt.Errorf("cuda: a mark: %w", device.ErrNotRecorded)
+		return device.Mark{}, l.refuse("a mark")
 	}
 	at, err := l.mark()
 	if err != nil {
@@ -43,11 +43,12 @@ func (l *lane) Mark() (device.Mark, error) {
 }
 
 // mark is the point behind all that was queued so far, the newest where nothing was
-// queued behind it. Other lanes may ask.
+// queued behind it. While the lane records, it is what was queued before. Other
+// lanes may ask.
 func (l *lane) mark() (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.marks.behind {
+	if !l.marks.behind || l.tape != nil {
 		return l.marks.last, nil
 	}
 	e := &l.marks.events[l.marks.last%ringMarks]
@@ -68,7 +69,7 @@ func (l *lane) mark() (uint64, error) {
 // queued notes that something was, also where only a part of it could be.
 func (l *lane) queued() {
 	l.mu.Lock()
-	l.marks.behind = true
+	l.marks.behind = l.marks.behind || l.tape == nil
 	l.mu.Unlock()
 }
 
@@ -92,7 +93,7 @@ func (l *lane) Wait(m device.Mark) error {
 		return nil
 	}
 	if l.recording() {
-		return fmt.Errorf("cuda: a wait: %w", device.ErrNotRecorded)
+		return l.refuse("a wait")
 	}
 	of := l.b.known(m.Lane)
 	if of == nil {

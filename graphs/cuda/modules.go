@@ -52,6 +52,14 @@ func (m *modules) function(k kernel) (driver.Function, error) {
 	return f, err
 }
 
+// known reports whether a kernel was found before.
+func (m *modules) known(k kernel) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.functions[k]
+	return ok
+}
+
 // load compiles the kernels for a type of maps, or takes them from the cache, and
 // loads them.
 func (m *modules) load(maps driver.Type) error {

@@ -151,7 +151,7 @@ func (r *run) each(kernel string, n int, args ...uint64) error {
 
 // launch launches a kernel for the Call's type of maps.
 func (r *run) launch(name string, grid, block driver.Dim, shared int, args ...uint64) error {
-	f, err := r.b.kernels.function(kernel{name, r.maps})
+	f, err := r.function(kernel{name, r.maps})
 	if err != nil {
 		return fmt.Errorf("kernel %s: %w", name, err)
 	}
@@ -159,6 +159,14 @@ func (r *run) launch(name string, grid, block driver.Dim, shared int, args ...ui
 		return fmt.Errorf("kernel %s: %w", name, err)
 	}
 	return nil
+}
+
+// function finds a kernel. One that was not asked for yet may have to be loaded.
+func (r *run) function(k kernel) (driver.Function, error) {
+	if r.lane.recording() && !r.b.kernels.known(k) {
+		return 0, device.ErrNotRecorded
+	}
+	return r.b.kernels.function(k)
 }
 
 // slot names a piece of scratch memory, so that an op can hold several.
@@ -178,9 +186,11 @@ func (r *run) scratch(s slot, bytes int) (driver.Pointer, error) {
 		if have.size >= int64(bytes) {
 			return have.at, nil
 		}
-		r.lane.release(have)
-		delete(r.lane.scratch, s)
 	}
+	if r.lane.recording() {
+		return 0, fmt.Errorf("scratch memory: %w", device.ErrNotRecorded)
+	}
+	r.lane.outgrow(s)
 	m, err := r.lane.alloc(int64(bytes))
 	if err != nil {
 		return 0, err
