@@ -123,9 +123,9 @@ func (pl *place) free() {
 
 // Share is what a program takes at a place.
 type Share struct {
-	Device string   // "cuda:1"; "" where all is on one
-	Units  []string // in order
-	Bytes  int64    // of values and copies
+	Device string   `json:"device"` // "cuda:1"; "" where all is on one
+	Units  []string `json:"units"`  // in order
+	Bytes  int64    `json:"bytes"`  // of values and copies
 }
 
 // Shares tells what a program would take of each place of a backend, in their

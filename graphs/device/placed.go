@@ -48,8 +48,9 @@ func (p *Placed) At(unit string) int {
 	return max(0, slices.IndexFunc(p.places, func(pl Place) bool { return slices.Contains(pl.Units, unit) }))
 }
 
-// Name gives "cpu/avx2; low on cuda/sm_90, mid on cuda/sm_90": the name of the
-// first place, and those of the units that have one by name.
+// Name gives "cpu/avx2; high on cuda/sm_90, low on cuda/sm_90": the name of the
+// first place, and those of the units that have one by name, in alphabetical order,
+// so that it does not matter which of two like devices is which.
 func (p *Placed) Name() string {
 	var units []string
 	for _, pl := range p.places {
@@ -60,6 +61,7 @@ func (p *Placed) Name() string {
 	if len(units) == 0 {
 		return p.Backend.Name()
 	}
+	slices.Sort(units)
 	return p.Backend.Name() + "; " + strings.Join(units, ", ")
 }
 

@@ -36,7 +36,7 @@ func TestPlaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := p.Name(), "cpu/avx2; low on cuda/sm_90, high on cuda/sm_90"; got != want {
+	if got, want := p.Name(), "cpu/avx2; high on cuda/sm_90, low on cuda/sm_90"; got != want {
 		t.Errorf("name %q, not %q", got, want)
 	}
 	if p.Counted() != 7 {

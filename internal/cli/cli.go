@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/locorun/locorun/graphs/device"
 	"github.com/locorun/locorun/runtime/disk"
 	"golang.org/x/term"
 )
@@ -33,6 +34,8 @@ type Env struct {
 	Grace     time.Duration // from the first signal on for the batch at hand; 0: 30 s
 	// Disk opens a directory that a run writes to; nil: disk.Open.
 	Disk func(dir string) (disk.FS, error)
+	// Device starts the backend of a device; nil: the processor, or a card.
+	Device func(name string) (device.Backend, error)
 }
 
 // grace is how long a batch may take to end after the first signal.

@@ -114,7 +114,7 @@ func TestKeepChoices(t *testing.T) {
 // TestPrecisionOnProcessor: a processor computes in float32 alone.
 func TestPrecisionOnProcessor(t *testing.T) {
 	for _, in := range []model.Precision{model.TF32, model.BF16} {
-		_, err := (&runCmd{Device: "cpu"}).backend(&model.Net{Train: model.Train{Precision: in}})
+		_, err := (&runCmd{Device: "cpu"}).backend(&Env{}, &model.Net{Train: model.Train{Precision: in}})
 		want := "precision " + in.String() + " is a card's: a processor computes in f32; run with --device cuda, or write precision f32"
 		if err == nil || !strings.HasPrefix(err.Error(), want) || !misuse(err) {
 			t.Errorf("got %v, not %s", err, want)

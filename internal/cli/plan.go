@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
+	"github.com/alecthomas/kong"
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
@@ -19,15 +21,25 @@ type planCmd struct {
 	program
 	memoryFlags
 	tierFlag
+	placeFlag
 	Data   string `placeholder:"DIR" help:"Directory of the data, which need not be there; default: beside the file."`
 	Device string `default:"cpu" placeholder:"DEVICE" help:"What the plan is for: cpu, cuda, or cuda:N for card N, with the memory that is free there."`
 	JSON   bool   `help:"Print the plan as JSON."`
+
+	device bool // --device was given
+}
+
+// AfterApply notes which flags were given.
+func (c *planCmd) AfterApply(call *kong.Context) error {
+	c.device = given(call, "device")
+	return nil
 }
 
 // cardPlan is a plan with what it takes of a card's memory.
 type cardPlan struct {
 	*plan.Plan
-	Room *runtime.Room `json:"card_memory,omitempty"` // nil: not on a card
+	Room   *runtime.Room   `json:"card_memory,omitempty"` // nil: not on a card
+	Places []runtime.Share `json:"places,omitempty"`      // nil: all on one device
 }
 
 // Help shows an example.
@@ -42,7 +54,7 @@ func (c *planCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.backend(net)
+	backend, err := c.backend(env, net)
 	if err != nil {
 		return err
 	}
@@ -56,28 +68,41 @@ func (c *planCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if err := c.print(env, cardPlan{pl, room}, backend); err != nil || room == nil || room.Fits() {
+	shares, err := runtime.Shares(net, held, backend)
+	if err != nil {
 		return err
+	}
+	if err := c.print(env, cardPlan{pl, room, shares}, backend, len(net.Readouts) > 0); err != nil {
+		return err
+	}
+	if p, ok := backend.(*device.Placed); ok {
+		return fitPlaces(net, held, p, true)
+	}
+	if room == nil || room.Fits() {
+		return nil
 	}
 	return c.overfull(net, dataFlags{Workers: -1}.count(), backend, room)
 }
 
 // backend is what the plan is for. A plan for the processor is of use in every
 // precision.
-func (c *planCmd) backend(net *model.Net) (device.Backend, error) {
+func (c *planCmd) backend(env *Env, net *model.Net) (device.Backend, error) {
 	in := net.Train.Precision
-	if c.Device == "cpu" {
+	if c.Device == "cpu" && len(c.Place) == 0 {
 		in = model.F32
 	}
-	return onDevice(c.Device, in, c.tierFlag.backend)
+	return c.backends(net, c.Device, c.device, env.opener(in, c.tierFlag.backend))
 }
 
 // print writes the plan as tables, or as JSON.
-func (c *planCmd) print(env *Env, pl cardPlan, backend device.Backend) error {
+func (c *planCmd) print(env *Env, pl cardPlan, backend device.Backend, readouts bool) error {
 	if c.JSON {
 		return printJSON(env.Stdout, pl)
 	}
 	if err := pl.Print(env.Stdout); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(env.Stdout, placesText(pl.Places, readouts)); err != nil {
 		return err
 	}
 	if pl.Images > 0 {

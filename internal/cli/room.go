@@ -15,6 +15,9 @@ import (
 // fit refuses a run that a card's memory cannot hold, before anything of it is
 // there. opt is how frames are held, workers those of the loader.
 func (m memoryFlags) fit(net *model.Net, opt lower.Options, workers int, b device.Backend, readouts bool) error {
+	if p, ok := b.(*device.Placed); ok {
+		return fitPlaces(net, opt, p, readouts)
+	}
 	r, err := runtime.RoomOf(net, opt, b, readouts)
 	if err != nil || r == nil || r.Fits() {
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/compiler/plan"
 	"github.com/locorun/locorun/graphs/device"
@@ -33,6 +34,7 @@ type runCmd struct {
 	memoryFlags
 	tierFlag
 	viewsFlag
+	placeFlag
 	dataFlags
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N. Where it holds a run of this program, that run goes on."`
 	Resume    string        `placeholder:"PATH" help:"Go on from a run directory's newest checkpoint, or from a checkpoint file. A file cut into other units takes what still exists."`
@@ -44,16 +46,23 @@ type runCmd struct {
 	Pprof     string        `placeholder:"ADDR" help:"Show Go's profiles of the run at this address of loopback, such as 127.0.0.1:6060; default: nowhere."`
 	Log       string        `enum:"text,json" default:"text" help:"Form of log lines: text or json."`
 	Device    string        `default:"cpu" placeholder:"DEVICE" help:"Where the subgraphs run: cpu, cuda, or cuda:N for card N."`
+	Recording bool          `default:"true" negatable:"" help:"Keep the work that a segment gives a card, and give it again at once. Changes no byte."`
 	Stall     time.Duration `default:"2m" help:"Speak up when nothing has moved for so long."`
 
 	method bool // --method was given
+	device bool // --device was
 }
 
 // AfterApply notes which flags were given: one that was not is as it was in the
 // run that goes on.
 func (c *runCmd) AfterApply(call *kong.Context) error {
-	c.method = slices.ContainsFunc(call.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == "method" })
+	c.method, c.device = given(call, "method"), given(call, "device")
 	return nil
+}
+
+// given reports whether a call has a flag.
+func given(call *kong.Context, flag string) bool {
+	return slices.ContainsFunc(call.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == flag })
 }
 
 // dataFlags say where data lies and how it is loaded.
@@ -144,7 +153,7 @@ func (c *runCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.backend(net)
+	backend, err := c.backend(env, net)
 	if err != nil {
 		return err
 	}
@@ -164,7 +173,7 @@ func (c *runCmd) Run(env *Env) error {
 	defer s.close()
 	cfg := runtime.Config{
 		Net: net, Backend: backend, DataDir: c.Data, Workers: c.count(),
-		Depth: opt.Depth, Recompute: opt.Recompute, DeviceViews: onDevice, Stall: c.Stall,
+		Depth: opt.Depth, Recompute: opt.Recompute, Launch: !c.Recording, DeviceViews: onDevice, Stall: c.Stall,
 		Checkpoints: runtime.Checkpointing{Save: s.save, Every: c.Every.batches, After: c.Every.after},
 	}
 	if err := s.start(cfg, backend); err != nil {
@@ -203,7 +212,7 @@ type session struct {
 func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	s.begun = time.Now()
 	s.saved.Store(-1)
-	s.chooser, _ = backend.(chooser)
+	s.chooser = chooserOf(backend)
 	s.screen = newScreen(s.env, s.net)
 	cfg.Metrics = s.screen.metrics(s.named, s.cmd.Method, deviceNames(backend), s.net)
 	cfg.Events = runtime.Events{Batch: s.batch, Readout: s.readout, Judged: s.unjudged.done, Stalled: s.stalled, Unapplied: s.unapplied, Alarm: s.alarm}
@@ -219,6 +228,11 @@ func (s *session) start(cfg runtime.Config, backend device.Backend) error {
 	if err != nil {
 		return err
 	}
+	shares, err := runtime.Shares(s.net, lower.Options{Depth: cfg.Depth, Recompute: cfg.Recompute}, backend)
+	if err != nil {
+		return err
+	}
+	text += placesText(shares, len(s.net.Readouts) > 0)
 	about := s.journalOptions(text, backend)
 	about.Plan = text + s.estimate(backend)
 	if err := s.place(about); err != nil {
