@@ -15,7 +15,20 @@ import (
 // what the emulator needs, the test is skipped.
 func Open(t testing.TB) device.Backend {
 	t.Helper()
-	o := options(t)
+	return opened(t, options(t))
+}
+
+// OpenLate opens a backend whose kernels run on the host, on a device that works
+// late, or by chance: emulate.OpenLate says how. Lanes that do not wait for each
+// other where they should give other bytes on it.
+func OpenLate(t testing.TB, seed uint64) device.Backend {
+	t.Helper()
+	d, c := emulate.OpenLate(t, seed)
+	return opened(t, cuda.Options{Device: d, Compiler: c})
+}
+
+func opened(t testing.TB, o cuda.Options) device.Backend {
+	t.Helper()
 	b, err := cuda.New(o)
 	if err != nil {
 		t.Fatal(err)
