@@ -149,9 +149,13 @@ func place(b device.Backend, a *array) (placed, error) {
 	return p, b.Write(p.tensor, data)
 }
 
-// fence is the guard at byte offset at.
+// fence is the guard at byte offset at, of whole elements that may lie there.
 func (p placed) fence(at int64) device.Tensor {
-	return device.Tensor{Buffer: p.tensor.Buffer, Offset: at, Shape: []int{guard / 4}, Dtype: op.I32}
+	dtype := op.I32
+	if p.dtype == op.BF16 {
+		dtype = op.BF16
+	}
+	return device.Tensor{Buffer: p.tensor.Buffer, Offset: at, Shape: []int{guard / dtype.Size()}, Dtype: dtype}
 }
 
 // fetch reads the operand back and checks its guards.

@@ -1,11 +1,11 @@
-// Convolutions of NHWC float32 maps on the host, for tests, as plainly as can
-// be, at once.
+// Convolutions of NHWC maps, float32 or bfloat16, on the host, for tests, as
+// plainly as can be, at once.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { int n, c, h, w; } shape; // a filter's n is its k
+typedef struct { int n, c, h, w, type; } shape; // a filter's n is its k
 typedef struct { int pad, stride, groups, math; } conv;
 typedef struct { int algo, status; float time; size_t memory; int deterministic, math, reserved[3]; } perf;
 
@@ -22,8 +22,8 @@ int cudnnDestroy(void *h) { live--; return h == (void *)43 ? 0 : 2000; }
 int cudnnSetStream(void *h, void *s) { stream_of = s; return h == (void *)43 && s ? 0 : 2000; }
 int cudnnCreateTensorDescriptor(shape **t) { *t = calloc(1, sizeof **t); live++; return 0; }
 int cudnnSetTensor4dDescriptor(shape *t, int format, int type, int n, int c, int h, int w) {
-	if (format != 1 || type != 0) return 2000;
-	*t = (shape){ n, c, h, w };
+	if (format != 1 || type != 0 && type != 9) return 2000;
+	*t = (shape){ n, c, h, w, type };
 	return 0;
 }
 int cudnnDestroyTensorDescriptor(shape *t) { free(t); live--; return 0; }
@@ -55,22 +55,44 @@ static int fits(const shape *x, const shape *w, const conv *c, const shape *y) {
 	return x->n == y->n && w->n == y->c && w->c * c->groups == x->c &&
 	       y->h == (x->h + 2 * c->pad - w->h) / c->stride + 1 && y->w == (x->w + 2 * c->pad - w->w) / c->stride + 1;
 }
+// Types are alike, but that a gradient of weights may be float32.
+static int alike(const shape *x, const shape *w, const shape *y, int gradient) {
+	return x->type == y->type && (w->type == x->type || gradient && w->type == 0) ? 0 : 3000;
+}
 int cudnnGetConvolutionForwardAlgorithm_v7(void *h, shape *x, shape *w, conv *c, shape *y, int asked, int *n, perf *p) {
-	return h == (void *)43 && fits(x, w, c, y) ? offers(c, p, asked, n) : 2000;
+	int r = h == (void *)43 && fits(x, w, c, y) ? alike(x, w, y, 0) : 2000;
+	return r ? r : offers(c, p, asked, n);
 }
 int cudnnGetConvolutionBackwardDataAlgorithm_v7(void *h, shape *w, shape *y, conv *c, shape *x, int asked, int *n, perf *p) {
-	return h == (void *)43 && fits(x, w, c, y) ? offers(c, p, asked, n) : 2000;
+	int r = h == (void *)43 && fits(x, w, c, y) ? alike(x, w, y, 0) : 2000;
+	return r ? r : offers(c, p, asked, n);
 }
 int cudnnGetConvolutionBackwardFilterAlgorithm_v7(void *h, shape *x, shape *y, conv *c, shape *w, int asked, int *n, perf *p) {
-	return h == (void *)43 && fits(x, w, c, y) ? offers(c, p, asked, n) : 2000;
+	int r = h == (void *)43 && fits(x, w, c, y) ? alike(x, w, y, 1) : 2000;
+	return r ? r : offers(c, p, asked, n);
+}
+
+static float get(const shape *s, const void *p, size_t i) {
+	if (s->type == 0) return ((const float *)p)[i];
+	uint32_t bits = (uint32_t)((const uint16_t *)p)[i] << 16;
+	float v;
+	memcpy(&v, &bits, 4);
+	return v;
+}
+static void put(const shape *s, void *p, size_t i, float v) {
+	uint32_t bits;
+	memcpy(&bits, &v, 4);
+	if (s->type == 0) ((float *)p)[i] = v;
+	else ((uint16_t *)p)[i] = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
 // way is 0, 1, 2: y, dx or dw is the result, of which beta times its content is
 // kept.
-static int convolve(int way, shape *xs, float *x, shape *ws, float *w, conv *c, shape *ys, float *y, float alpha, float beta) {
+static int convolve(int way, shape *xs, void *x, shape *ws, void *w, conv *c, shape *ys, void *y, float alpha, float beta) {
 	if (!fits(xs, ws, c, ys) || !stream_of) return 2000;
+	if (alike(xs, ws, ys, way == 2)) return 3000;
 	shape *os = way == 0 ? ys : way == 1 ? xs : ws;
-	float *o = way == 0 ? y : way == 1 ? x : w;
+	void *o = way == 0 ? y : way == 1 ? x : w;
 	size_t count = (size_t)os->n * os->c * os->h * os->w;
 	double *sum = calloc(count, sizeof *sum);
 	int kg = ys->c / c->groups;
@@ -81,11 +103,11 @@ static int convolve(int way, shape *xs, float *x, shape *ws, float *w, conv *c, 
 			size_t xi = (((size_t)n * xs->h + u) * xs->w + v) * xs->c + k / kg * ws->c + d;
 			size_t wi = (((size_t)k * ws->h + a) * ws->w + b) * ws->c + d;
 			size_t yi = (((size_t)n * ys->h + i) * ys->w + j) * ys->c + k;
-			if (way == 0) sum[yi] += (double)x[xi] * w[wi];
-			if (way == 1) sum[xi] += (double)y[yi] * w[wi];
-			if (way == 2) sum[wi] += (double)y[yi] * x[xi];
+			if (way == 0) sum[yi] += (double)get(xs, x, xi) * get(ws, w, wi);
+			if (way == 1) sum[xi] += (double)get(ys, y, yi) * get(ws, w, wi);
+			if (way == 2) sum[wi] += (double)get(ys, y, yi) * get(xs, x, xi);
 		}
-	for (size_t i = 0; i < count; i++) o[i] = alpha * (float)sum[i] + (beta == 0 ? 0 : beta * o[i]);
+	for (size_t i = 0; i < count; i++) put(os, o, i, alpha * (float)sum[i] + (beta == 0 ? 0 : beta * get(os, o, i)));
 	free(sum);
 	return 0;
 }
