@@ -58,23 +58,25 @@ func (b *Backend) Views(to device.Tensor, w *device.Views) error {
 
 // Views implements device.Viewer.
 func (l *lane) Views(to device.Tensor, w *device.Views) error {
+	if l.recording() {
+		return l.refuse("views")
+	}
 	if err := l.catchUp(); err != nil {
 		return fmt.Errorf("cuda: views: %w", err)
 	}
 	return l.views(to, w)
 }
 
-// views queues views.
+// views queues views. Nothing is measured meanwhile.
 func (l *lane) views(to device.Tensor, w *device.Views) (err error) {
+	l.b.quiet.RLock()
 	defer func() {
+		l.b.quiet.RUnlock()
 		l.queued()
 		if err != nil {
 			err = fmt.Errorf("cuda: views: %w", err)
 		}
 	}()
-	if l.recording() {
-		return device.ErrNotRecorded
-	}
 	at, err := l.b.place(to, to.Bytes())
 	if err != nil {
 		return err

@@ -126,3 +126,71 @@ func testViewsGiveTheSameBytes(t *testing.T, one, other opener) {
 		t.Error("the views differ")
 	}
 }
+
+// deaf is a device whose streams do not wait for each other.
+type deaf struct{ driver.Device }
+
+func (deaf) Wait(driver.Stream, driver.Event) error { return nil }
+
+// TestViewsOnLateStreams: what a lane has queued before views is done before, and
+// what it queues behind them after, though they have a stream of their own, on which
+// one microbatch's pictures follow another's. Where streams do not wait, that shows.
+func TestViewsOnLateStreams(t *testing.T) {
+	kept := images{}
+	opened := func(seed uint64, wrap func(driver.Device) driver.Device) opener {
+		return emulatedBackend(kept, func(t testing.TB) (driver.Device, driver.Compiler) {
+			d, c := emulate.OpenLate(t, seed)
+			return wrap(d), c
+		})
+	}
+	want := viewsBetweenCopies(t, emulatedBackend(kept, emulate.Open))
+	for seed := range uint64(6) {
+		got := viewsBetweenCopies(t, opened(seed, func(d driver.Device) driver.Device { return d }))
+		if !slices.Equal(got, want) {
+			t.Errorf("seed %d: the bytes differ", seed)
+		}
+	}
+	if got := viewsBetweenCopies(t, opened(0, func(d driver.Device) driver.Device { return deaf{d} })); slices.Equal(got, want) {
+		t.Error("the bytes are the same where streams do not wait")
+	}
+}
+
+// viewsBetweenCopies makes three microbatches of views in one slot, and copies what
+// was there before and after each.
+func viewsBetweenCopies(t *testing.T, open opener) (all []byte) {
+	b := open(t).(emulated).Backend
+	l, err := b.Lane(0)
+	check := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(err)
+	tensor := func() device.Tensor {
+		to := device.Tensor{Shape: []int{2, 6, 5, 3}, Dtype: op.F32}
+		to.Buffer, err = b.Alloc(to.Bytes())
+		check(err)
+		return to
+	}
+	slot := tensor()
+	var copies []device.Tensor
+	keep := func() {
+		copies = append(copies, tensor())
+		check(l.Run(&device.Call{Code: op.Copy, In: []device.Tensor{slot}, Out: copies[len(copies)-1:]}))
+	}
+	for i := range 3 {
+		keep()
+		check(l.(device.Viewer).Views(slot, &device.Views{
+			Pictures: []device.Picture{picture(6+i, 5, 3, uint64(i))}, Scale: plain,
+			Views: []device.View{{Steps: []device.ViewStep{resampleStep(i, 0, 6, 5, 6, 5, false)}}, {Steps: []device.ViewStep{resampleStep(0, 0, 6, 5, 6, 5, true)}}},
+		}))
+		keep()
+	}
+	for _, c := range copies {
+		raw := make([]byte, c.Bytes())
+		check(l.Read(raw, c))
+		all = append(all, raw...)
+	}
+	return all
+}

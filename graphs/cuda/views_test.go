@@ -2,7 +2,7 @@ package cuda
 
 import (
 	"encoding/binary"
-	"fmt"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -319,10 +319,16 @@ func testViewRefusals(t *testing.T, open opener) {
 			}
 		})
 	}
-	if err := b.Views(device.Tensor{Shape: []int{1, 4, 4, 3}, Dtype: op.F32}, with(fit)); err == nil {
-		t.Error("views are written to no memory")
+	nowhere := device.Tensor{Shape: []int{1, 4, 4, 3}, Dtype: op.F32}
+	if err := b.Views(nowhere, with(fit)); err == nil || !strings.Contains(err.Error(), "does not lie in the card's memory") {
+		t.Errorf("without memory: %v", err)
 	}
-	if err := b.Views(device.Tensor{Shape: []int{1, 4, 4, 3}}, with(fit)); err == nil || !strings.Contains(fmt.Sprint(err), "card's memory") {
-		t.Errorf("got %v", err)
+	l, err := b.Lane(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = l.(device.Recorder).Record(func() error { return l.(device.Viewer).Views(nowhere, with(fit)) })
+	if !errors.Is(err, device.ErrNotRecorded) || !strings.HasPrefix(err.Error(), "cuda: views: ") {
+		t.Errorf("recorded: %v", err)
 	}
 }

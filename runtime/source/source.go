@@ -10,7 +10,8 @@
 //	                        Views: crop, flip, ... <--+-- key (seed, epoch, image, view)
 //	                                                  |
 //	                                                  v
-//	  Loader --Next--> Microbatch          float32, [image, view] x H x W x C
+//	  Loader --Next--> Microbatch          float32, [image, view] x H x W x C; or
+//	                                       sketches, whose pixels a device makes
 //	  Batches -------> Batch               float32, image x H x W x C, labels
 //	  Grid ----------> PNG
 //
