@@ -30,7 +30,7 @@
 // # Memory
 //
 // The Program owns the memory: one device buffer per ir.Space, as large as
-// planned. Nothing else is allocated, and a run allocates nothing on the
+// planned, where all units are on one device. Nothing else is allocated, and a run allocates nothing on the
 // device. Values that travel along the graph's edges are windows into the
 // buffers, of a type of this package: shape, element type and place on the
 // device, never elements on the host. So one graph serves any backend, and
@@ -43,6 +43,24 @@
 //
 // Results that an op adds to (gradients of weights) or updates in place
 // (weights and their state) are resolved by the op itself, like all results.
+//
+// # Lanes
+//
+// Where the backend has lanes, a unit's work goes into its own if the program is
+// planned for units side by side, and that of all into one if they share
+// addresses. What crosses, maps and gradients and published weights, is found when
+// the program is built; a lane waits for the marks that others left behind their
+// last conflicting use (see cell). The host reads and writes a value on the lane of
+// the unit that has to do with it. A lane that records is given a segment's Calls
+// once for each combination of slots, and replays them from then on.
+//
+// # Places
+//
+// On a device.Placed each unit's values lie on its own backend, in a buffer for
+// each space that holds only the stretches its values take, in the plan's order.
+// What a unit reads of another place is copied to a mirror, through the host, before
+// the first segment that reads a new version of it. Copies from card to card, past
+// the host, are not made.
 //
 // # Concurrency and failure
 //

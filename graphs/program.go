@@ -207,7 +207,9 @@ func (p *Program) Close() {
 	}
 	for i := range p.segments {
 		s := &p.segments[i]
+		release := s.route.lane.hold()
 		s.forget()
+		release()
 		if s.graph != nil {
 			s.graph.close()
 			s.graph = nil

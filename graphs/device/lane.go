@@ -16,9 +16,9 @@ type Laned interface {
 }
 
 // Lane is a queue of a device's work: what is queued on it runs in order, while
-// other lanes run beside it. Its methods return when the work is queued, Read when
-// the bytes are there. A lane is used by one goroutine at a time; Marks of it may
-// be given to other lanes.
+// other lanes run beside it. Its methods return when the work is queued, and then
+// need nothing of a Call or of src any more; Read returns when the bytes are there.
+// A lane is used by one goroutine at a time; Marks of it may be given to other lanes.
 type Lane interface {
 	Run(*Call) error
 	Write(t Tensor, src []byte) error

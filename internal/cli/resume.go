@@ -208,7 +208,7 @@ func (s *session) agree(from *origin, facts []runtime.Fact, cuts bool) error {
 		remedy = "views are made on the host or the device as --views says, and each rounds otherwise: " + remedy
 	}
 	if slices.ContainsFunc(diffs, func(d runtime.Difference) bool { return d.Name == "device" }) {
-		remedy = "choose the kernels with --tier, or go on with others by --allow tier: the same meaning, rounded otherwise"
+		remedy = "name the devices with --device and --place and choose the kernels with --tier, or go on with others by --allow tier: the same meaning, rounded otherwise"
 	}
 	return wrongf("cannot go on from %s, which was made by another program:\n%s%s", from.path, listed(diffs), remedy)
 }
