@@ -72,6 +72,9 @@ type Backend struct {
 	libraries libraries
 	choices   map[problem]choice
 	repeats   int // of a measurement
+
+	narrow    bool // made for maps of bfloat16
+	foresight foresight
 }
 
 var _ device.Laned = (*Backend)(nil)
@@ -80,7 +83,7 @@ var _ device.Laned = (*Backend)(nil)
 // device is the backend's from then on.
 func New(o Options) (*Backend, error) {
 	b := &Backend{
-		dev: o.Device, kernels: newModules(o), numbered: map[int]*lane{},
+		dev: o.Device, kernels: newModules(o), numbered: map[int]*lane{}, narrow: o.BF16,
 		libraries: libraries{blas: o.BLAS, dnn: o.DNN, tf32: o.TF32}, choices: map[problem]choice{}, repeats: 5,
 	}
 	b.libraries.opened = b.libraries.versions()
