@@ -18,6 +18,14 @@ type scratcher interface {
 	ScratchBytes(code op.Code, attr op.Attr, in, out [][]int) int64
 }
 
+// laneScratcher is a backend that knows what its kernels hold beside their operands
+// once a lane has run many Calls, which may be more than any of them takes alone.
+type laneScratcher interface {
+	// LaneBytes bounds what one lane holds. Of the tensors, shapes and types are
+	// looked at; absent ones have no shape.
+	LaneBytes(calls []device.Call) int64
+}
+
 // packer is a backend that keeps weights from call to call in an order of its
 // own.
 type packer interface {
@@ -83,6 +91,9 @@ func (s station) ops(p *ir.Program) (list []*ir.Op) {
 }
 
 func (s station) kernelBytes(p *ir.Program) int64 {
+	if k, ok := s.backend.(laneScratcher); ok {
+		return s.laneBytes(k, p) + s.packedBytes(p)
+	}
 	k, ok := s.backend.(scratcher)
 	if !ok {
 		return 0
@@ -96,6 +107,36 @@ func (s station) kernelBytes(p *ir.Program) int64 {
 		most *= int64(len(s.units))
 	}
 	return most + s.packedBytes(p)
+}
+
+// laneBytes is what the lanes hold on which the units run here: one for each where
+// they compute at the same time, else one for all.
+func (s station) laneBytes(k laneScratcher, p *ir.Program) (n int64) {
+	if p.Mode != ir.Pipelined {
+		return k.LaneBytes(callsOf(p, s.ops(p)))
+	}
+	for _, u := range s.units {
+		n += k.LaneBytes(callsOf(p, station{units: []int{u}}.ops(p)))
+	}
+	return n
+}
+
+// callsOf are ops as Calls without memory.
+func callsOf(p *ir.Program, ops []*ir.Op) []device.Call {
+	tensors := func(ids []ir.ValueID) []device.Tensor {
+		list := make([]device.Tensor, len(ids))
+		for i, id := range ids {
+			if id != ir.None {
+				list[i] = device.Tensor{Shape: p.Values[id].Shape, Dtype: p.Values[id].Dtype}
+			}
+		}
+		return list
+	}
+	calls := make([]device.Call, len(ops))
+	for i, o := range ops {
+		calls[i] = device.Call{Code: o.Code, Attr: o.Attr, In: tensors(o.In), Out: tensors(o.Out)}
+	}
+	return calls
 }
 
 // packedBytes is the weights that the backend keeps packed, each once.

@@ -41,6 +41,38 @@ func (telling) KernelName(code op.Code, _ op.Attr, _, _ [][]int, dtype op.Dtype)
 	return op.Rows[code].Name + " " + dtype.String()
 }
 
+// laning has lanes that hold a byte for each element of their Calls' first
+// arguments; what one Call takes is not asked for.
+type laning struct{ plain }
+
+func (laning) ScratchBytes(op.Code, op.Attr, [][]int, [][]int) int64 { return 1 << 40 }
+
+func (laning) LaneBytes(calls []device.Call) (n int64) {
+	for _, c := range calls {
+		n += int64(c.In[0].Elements())
+	}
+	return n + 1<<30
+}
+
+// TestLaneBytes: a lane for each unit that computes at the same time, else one.
+func TestLaneBytes(t *testing.T) {
+	net := tiny(4, pairs, batchLoss)
+	for depth, lanes := range map[int]int64{1: 1, 2: int64(len(net.Units))} {
+		p := must(lower.Train(net, lower.Options{Depth: depth, Turn: -1}))(t)
+		var elements int64
+		for _, o := range ops(p) {
+			n := int64(1)
+			for _, d := range p.Values[o.In[0]].Shape {
+				n *= int64(d)
+			}
+			elements += n
+		}
+		if got, want := KernelBytes(laning{}, p), lanes<<30+elements; got != want {
+			t.Errorf("depth %d: %d bytes, want %d", depth, got, want)
+		}
+	}
+}
+
 // TestKernelBytes counts the scratch of the largest op once for each unit that
 // computes at the same time, and packed weights once, however often they are read.
 func TestKernelBytes(t *testing.T) {
