@@ -10,9 +10,10 @@
 #       network. --quick ends within 9 minutes, without it 30. --dry-run prints
 #       what would be done; --only takes names with commas between.
 #
-# Every step has its own limit of time and none stops the others. The table at the
-# end, every step's output, losses and times are written to $OUT, where that is set,
-# else to FOLDER/results. Exit: 0 all passed or skipped for a reason that is told,
+# Every step has its own limit of time and none stops the others; those that matter
+# most come first, and what there is no time for is told. The table at the end, every
+# step's output and times are written to $OUT, where that is set, else to
+# FOLDER/results. Exit: 0 all passed or skipped for a reason that is told,
 # 1 a step failed, 2 a wrong call, 3 there is no card.
 #
 # NVIDIA's libraries are found by the program itself: LOCORUN_CUDA_PATH, CUDA_HOME,
@@ -23,6 +24,7 @@ set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 datasets=${LOCORUN_FASHION_MNIST:-/usr/share/datasets/fashion-mnist}
+card=${LOCORUN_CARD:-cuda} # the device of every step; cpu tries out what can be without a card
 pictures="train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz"
 
 wrong() { echo "run.sh: $*" >&2; exit 2; }
@@ -108,33 +110,100 @@ step_devices() {
   echo "= $("$work/locorun" version --devices | sed -nE 's/^ *(cuda:0: .*)/\1/p')"
 }
 
+step_scripts() { python3 "$here/selftest.py"; }
 step_driver() { tests graphs/cuda/driver driver.test -test.run 'OnCard|Compiler|Bindings|BindingConstants'; }
 step_conformance() { tests graphs/cuda cuda.test -test.run '^TestOnCard$'; }
 
 step_runtime() {
-  tests runtime runtime.test -test.run '^(TestGoldensOnCUDA|TestTrainsOnCUDA|TestTrainsInBF16OnCUDA)$' || exit 1
+  tests runtime runtime.test -test.run '^Test.*O[nf]CUDA$' || exit 1
   grep -q 'kernels run on the host' "$work/runtime.test.log" || exit 0
   echo "= they ran on the host, not on the card"
   exit 1
 }
 
+same() { # run directories: all have the same weights
+  local run hash first='' others=''
+  for run in "$@"; do
+    hash=$(weights "$run") || return 1
+    echo "$(basename "$run"): weights $hash"
+    [ "${first:=$hash}" = "$hash" ] || others=', AND OTHERS'
+  done
+  echo "= $# runs have weights $first$others"
+  [ -z "$others" ]
+}
+
+variant() { # name in examples, settings: the path of a copy with other settings
+  local copy=$work/$1
+  copy+=$(printf -- '-%s' "${@:2}" | tr '=' '-').loco
+  python3 "$here/variant.py" "$root/examples/$1.loco" "${@:2}" >"$copy" && echo "$copy"
+}
+
+quick_runs() { # the quickstart on the processor and on the card, once for all steps
+  local graph=$root/examples/quickstart.loco
+  [ -d "$work/quick-cpu" ] || train "$work/quick-cpu" "$graph" >/dev/null || return 1
+  [ -d "$work/quick-card" ] || train "$work/quick-card" --device "$card" --views host "$graph"
+}
+
+# Views of the host throughout, so that both train on the same pixels.
 step_quickstart() {
-  local graph=$root/examples/quickstart.loco one two
-  train "$work/quick-cpu" "$graph" >/dev/null || exit 1
-  train "$work/quick-card" --device cuda "$graph" || exit 1
-  train "$work/quick-again" --device cuda "$graph" >/dev/null || exit 1
-  one=$(weights "$work/quick-card") && two=$(weights "$work/quick-again") || exit 1
+  quick_runs || exit 1
+  train "$work/quick-again" --device "$card" --views host "$root/examples/quickstart.loco" >/dev/null || exit 1
   python3 "$here/losses.py" "$work/quick-cpu" "$work/quick-card" || exit 1
-  echo "= two runs on the card: $one, $two"
-  [ "$one" = "$two" ]
+  same "$work/quick-card" "$work/quick-again"
+}
+
+# The same with maps in bfloat16.
+step_bf16() {
+  local graph
+  graph=$(variant quickstart precision=bf16) && quick_runs || exit 1
+  train "$work/bf16-card" --device "$card" --views host "$graph" || exit 1
+  train "$work/bf16-again" --device "$card" --views host "$graph" >/dev/null || exit 1
+  python3 "$here/losses.py" --precision bf16 "$work/quick-cpu" "$work/bf16-card" || exit 1
+  same "$work/bf16-card" "$work/bf16-again"
+}
+
+# Microbatches in flight, units beside each other on streams of their own, and work
+# that is recorded: none of it changes a byte.
+step_depth() {
+  local graph
+  graph=$(variant quickstart microbatch=8 epochs=2) || exit 1
+  train "$work/depth-1" --device "$card" --depth 1 "$graph" || exit 1
+  train "$work/depth-2" --device "$card" --depth 2 "$graph" || exit 1
+  train "$work/depth-3" --device "$card" --depth 3 --no-recording "$graph" >/dev/null || exit 1
+  same "$work/depth-1" "$work/depth-2" "$work/depth-3"
+}
+
+# Views made on the card: their last digits are others, so that the first losses
+# are held to 1e-3.
+step_views() {
+  local graph
+  graph=$(variant quickstart epochs=2) || exit 1
+  train "$work/views-cpu" "$graph" >/dev/null || exit 1
+  train "$work/views-card" --device "$card" --views device "$graph" || exit 1
+  train "$work/views-again" --device "$card" --views device --depth 2 "$graph" >/dev/null || exit 1
+  python3 "$here/losses.py" --first 1e-3 "$work/views-cpu" "$work/views-card" || exit 1
+  same "$work/views-card" "$work/views-again"
+}
+
+# What a run needs is foreseen: a plan says it, and what is too large is refused
+# before it begins.
+step_memory() {
+  local said rc
+  "$work/locorun" plan --device "$card" "$root/examples/quickstart.loco" >"$work/plan.txt" || exit 1
+  grep '^Memory of the card' "$work/plan.txt" || exit 1
+  said=$("$work/locorun" bench step --device "$card" --steps 1 -D batch_images=8192 "$root/bench/resnet50.loco" 2>&1)
+  rc=$?
+  echo "$said"
+  echo "= $(grep -oE 'the run needs [^(]*|[^,]* more than the .* are free of [^;]*' <<<"$said" | tr -d '\n')"
+  [ $rc = 2 ] && grep -q "of the card's memory" <<<"$said"
 }
 
 # A run that is killed goes on from its last checkpoint and ends with the bytes of
 # one that was not.
 step_kill() {
-  local graph=$root/examples/quickstart.loco run=$work/killed pid whole after
-  [ -d "$work/quick-card" ] || train "$work/quick-card" --device cuda "$graph" >/dev/null || exit 1
-  train "$run" --device cuda --checkpoint-every 25 "$graph" &
+  local graph=$root/examples/quickstart.loco run=$work/killed pid
+  quick_runs >/dev/null || exit 1
+  train "$run" --device "$card" --views host --checkpoint-every 25 "$graph" &
   pid=$!
   for _ in $(seq 600); do
     compgen -G "$run/checkpoints/*.loco-ckpt" >/dev/null && break
@@ -145,37 +214,40 @@ step_kill() {
   wait "$pid" 2>/dev/null
   ls "$run/checkpoints"
   [ -e "$run/checkpoints/step-00000620.loco-ckpt" ] && skip "the run had ended before it could be killed"
-  "$work/locorun" run --listen off --resume "$run" --device cuda || exit 1
-  whole=$(weights "$work/quick-card") && after=$(weights "$run") || exit 1
-  echo "= whole $whole, killed and resumed $after"
-  [ "$whole" = "$after" ]
+  "$work/locorun" run --listen off --resume "$run" --device "$card" --views host || exit 1
+  same "$work/quick-card" "$run"
 }
 
 # pkill_child kills a job: the shell that runs the function, and the program in it.
 pkill_child() {
-  local child
-  for child in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do kill -9 "$child" 2>/dev/null; done
+  local children child
+  read -ra children <"/proc/$1/task/$1/children"
+  for child in "${children[@]}"; do kill -9 "$child" 2>/dev/null; done
   kill -9 "$1" 2>/dev/null
 }
 
 step_times() {
-  local more="--modes eager,compile --batch 256 --steps 20 --seconds $((limit - 15))"
-  [ "$quick" = 1 ] && more="--modes eager,compile --batch 64 --steps 8 --warmup 2 --seconds $((limit - 15))"
-  # shellcheck disable=SC2086
+  local method seconds=$((${limit:?} - 15)) more=(--precisions "bf16,f32,tf32" --steps 20)
+  [ "$quick" = 1 ] && more=(--precisions bf16 --steps 8 --warmup 2)
   python3 -c 'import torch' 2>/dev/null || {
     echo "python3 has no PyTorch: locorun alone"
+    python3 "$here/variant.py" "$root/bench/resnet50.loco" precision=bf16 >"$work/resnet50-bf16.loco" || exit 1
     for method in e2e loco; do
-      "$work/locorun" bench step --device cuda --method "$method" -D batch_images=64 "$root/bench/resnet50.loco" || exit 1
+      "$work/locorun" bench step --device "$card" --method "$method" -D batch_images=128 "$work/resnet50-bf16.loco" || exit 1
     done
     skip "without PyTorch beside it: python3 has none"
   }
-  # shellcheck disable=SC2086
-  python3 "$here/times.py" --locorun "$work/locorun" --python python3 --json "$results/times.json" $more
+  python3 "$here/times.py" --locorun "$work/locorun" --python python3 --device "$card" --modes eager,compile \
+    --batches 256,128,64,32 --seconds "$seconds" --json "$results/times.json" "${more[@]}"
 }
 
 step_kernels() {
-  "$work/locorun" bench kernels --device cuda --time 50ms --json >"$results/kernels.json" || exit 1
-  "$work/locorun" bench kernels --device cuda --time 20ms --match conv
+  local precision all="bf16 tf32 f32"
+  [ "$quick" = 1 ] && all=bf16
+  for precision in $all; do
+    "$work/locorun" bench kernels --device "$card" --precision "$precision" --time 20ms --json >"$results/kernels-$precision.json" || exit 1
+  done
+  "$work/locorun" bench kernels --device "$card" --precision bf16 --time 10ms --match conv
 }
 
 step_fashion() {
@@ -183,8 +255,11 @@ step_fashion() {
   [ -d "$data" ] || skip "no Fashion-MNIST in the folder"
   [ "$quick" = 1 ] && epochs=1
   train "$work/fashion-cpu" --data "$data" -D epochs_all=$epochs "$graph" >/dev/null || exit 1
-  train "$work/fashion-card" --data "$data" -D epochs_all=$epochs --device cuda "$graph" || exit 1
-  python3 "$here/losses.py" "$work/fashion-cpu" "$work/fashion-card"
+  train "$work/fashion-card" --data "$data" -D epochs_all=$epochs --device "$card" --views host "$graph" || exit 1
+  python3 "$here/losses.py" "$work/fashion-cpu" "$work/fashion-card" || exit 1
+  graph=$(variant fashion-mnist precision=bf16) || exit 1
+  train "$work/fashion-bf16" --data "$data" -D epochs_all=$epochs --device "$card" --views host "$graph" >/dev/null || exit 1
+  python3 "$here/losses.py" --precision bf16 "$work/fashion-cpu" "$work/fashion-bf16"
 }
 
 sanitize() { # tool, tests: few, as everything is many times slower
@@ -202,16 +277,16 @@ sanitize() { # tool, tests: few, as everything is many times slower
 }
 
 step_memcheck() {
-  local some='^TestOnCard$/^Conformance$'
-  [ "$quick" = 1 ] && some='^TestOnCard$/^Conformance$/^(conv|norm|pool|ntxent|dense|sgd)'
+  local some='^TestOnCard$/^Conformance(InBF16)?$'
+  [ "$quick" = 1 ] && some='^TestOnCard$/^Conformance(InBF16)?$/^(conv|norm|pool|ntxent|dense|sgd)'
   sanitize memcheck "$some"
 }
 step_racecheck() { sanitize racecheck '^TestOnCard$/^Conformance$/^(conv$|norm$|pool_mean|ntxent|dense)'; }
 
 # --- check: the order, and the limits in seconds, quick and whole ---
 
-plan="devices:20:30 driver:60:120 conformance:90:300 runtime:60:180 quickstart:60:120 kill:40:90
-times:200:900 kernels:30:120 fashion:60:180 memcheck:70:400 racecheck:60:300"
+plan="devices:20:30 scripts:20:30 driver:60:120 conformance:90:300 quickstart:60:120 bf16:40:90 times:220:900
+depth:30:60 views:30:60 memory:20:30 runtime:60:240 kill:40:90 kernels:30:120 fashion:60:180 memcheck:60:400 racecheck:50:300"
 
 # outcome tells what a step's exit status means.
 outcome() {
@@ -252,7 +327,8 @@ check() {
     esac
     shift
   done
-  local names=" $(for p in $plan; do printf '%s ' "${p%%:*}"; done)" n
+  local names n
+  names=" $(for p in $plan; do printf '%s ' "${p%%:*}"; done)"
   for n in ${only//,/ }; do [ "${names/ $n /}" != "$names" ] || wrong "no such step: $n; there are$names"; done
   whole=$([ "$quick" = 1 ] && echo 530 || echo 1780)
   if [ "$dry" = 1 ]; then
@@ -265,7 +341,7 @@ check() {
   folder=$(cd "$folder" && pwd) || exit 2
   results=${OUT:-$folder/results}
   mkdir -p "$results" && unpack "$folder" "$work" || exit 2
-  if ! "$work/locorun" version --devices | grep -q '^ *cuda:0: '; then
+  if [ "$card" != cpu ] && ! "$work/locorun" version --devices | grep -q '^ *cuda:0: '; then
     "$work/locorun" version --devices
     echo "no card: nothing was checked"
     exit 3
