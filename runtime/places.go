@@ -65,6 +65,9 @@ func RoomsOf(net *model.Net, opt lower.Options, b *device.Placed, readouts bool)
 			}
 			r.Kernels = max(r.Kernels, held)
 		}
+		if i == 0 { // the one whose speed is measured
+			r.Kernels += speedBytes(at.Backend, mapsOf(net))
+		}
 		rooms[at.Device] = r
 	}
 	return rooms, nil

@@ -6,6 +6,7 @@ import (
 	"github.com/locorun/locorun/compiler/ir"
 	"github.com/locorun/locorun/compiler/lower"
 	"github.com/locorun/locorun/compiler/model"
+	"github.com/locorun/locorun/compiler/op"
 	"github.com/locorun/locorun/graphs/device"
 )
 
@@ -44,7 +45,7 @@ func RoomOf(net *model.Net, opt lower.Options, b device.Backend, readouts bool) 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", net.File, err)
 	}
-	r := &Room{Kernels: kernelsOfAll(b, turns) + viewBytes(net, turns[0], b), Reserve: Reserve}
+	r := &Room{Kernels: kernelsOfAll(b, turns) + viewBytes(net, turns[0], b) + speedBytes(b, mapsOf(net)), Reserve: Reserve}
 	for _, p := range turns {
 		r.Program = max(r.Program, p.Bytes())
 	}
@@ -57,6 +58,14 @@ func RoomOf(net *model.Net, opt lower.Options, b device.Backend, readouts bool) 
 		return nil, fmt.Errorf("how much memory is free: %w", err)
 	}
 	return r, nil
+}
+
+// mapsOf is the type of a training's maps.
+func mapsOf(net *model.Net) op.Dtype {
+	if net.Train.Precision == model.BF16 {
+		return op.BF16
+	}
+	return op.F32
 }
 
 // readoutBytes bounds what the encoder of readouts takes.

@@ -59,6 +59,31 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// laned is a roomy backend whose kernels go on holding a byte for each element of
+// their results.
+type laned struct{ roomy }
+
+func (l *laned) LaneBytes(calls []device.Call) (n int64) {
+	for _, c := range calls {
+		if c.Code == op.Conv {
+			n += int64(c.Out[0].Elements()) * int64(c.Out[0].Dtype.Size())
+		}
+	}
+	return n
+}
+
+// TestRoomOfSpeed: what measuring the speed leaves behind counts, in the precision
+// in which it is measured.
+func TestRoomOfSpeed(t *testing.T) {
+	net := tiny(4, pairs, func(n *model.Net) { n.Train.Precision = model.BF16 })
+	b := &laned{roomy{free: 5 << 30, total: 8 << 30}}
+	r := must(RoomOf(net, lower.Options{Depth: 1}, b, false))(t)
+	left := int64(2 * (fewPictures + manyPictures) * 16 * 16 * 64)
+	if want := kernelsOfAll(b, must(lower.Turns(net, lower.Options{Depth: 1}))(t)) + left; r.Kernels != want {
+		t.Errorf("%d bytes for kernels, want %d", r.Kernels, want)
+	}
+}
+
 // TestRoomEnds: the last byte decides.
 func TestRoomEnds(t *testing.T) {
 	r := Room{Program: 10, Kernels: 20, Readouts: 30, Reserve: 40, Free: 100}

@@ -37,22 +37,35 @@ const (
 
 // speedOf measures the convolution on so many pictures; took is the shortest call.
 func speedOf(b device.Backend, maps op.Dtype, pictures int, within time.Duration) (speed float64, took time.Duration, err error) {
-	const side, channels, window = 16, 64, 3
-	conv := &device.Call{
-		Code: op.Conv, Attr: op.Attr{KH: window, KW: window, Stride: 1, Pad: window / 2, H: side, W: side},
-	}
-	at := []int{pictures, side, side, channels}
-	for _, t := range []device.Tensor{
-		{Shape: at, Dtype: maps}, {Shape: []int{channels, window, window, channels}, Dtype: op.F32}, {Shape: at, Dtype: maps},
-	} {
-		if err := ones(b, &t); err != nil {
+	conv := speedCall(maps, pictures)
+	for _, t := range []*device.Tensor{&conv.In[0], &conv.In[1], &conv.Out[0]} {
+		if err := ones(b, t); err != nil {
 			return 0, 0, err
 		}
 		defer b.Free(t.Buffer)
-		conv.In = append(conv.In, t)
 	}
-	conv.In, conv.Out = conv.In[:2], conv.In[2:]
 	return best(b, conv, within)
+}
+
+// speedCall is the convolution on so many pictures, without memory.
+func speedCall(maps op.Dtype, pictures int) *device.Call {
+	const side, channels, window = 16, 64, 3
+	at := []int{pictures, side, side, channels}
+	return &device.Call{
+		Code: op.Conv, Attr: op.Attr{KH: window, KW: window, Stride: 1, Pad: window / 2, H: side, W: side},
+		In:  []device.Tensor{{Shape: at, Dtype: maps}, {Shape: []int{channels, window, window, channels}, Dtype: op.F32}},
+		Out: []device.Tensor{{Shape: at, Dtype: maps}},
+	}
+}
+
+// speedBytes bounds what kernels go on holding after Speed; 0 where the backend
+// does not know.
+func speedBytes(b device.Backend, maps op.Dtype) int64 {
+	k, ok := device.First(b).(laneScratcher)
+	if !ok {
+		return 0
+	}
+	return k.LaneBytes([]device.Call{*speedCall(maps, fewPictures), *speedCall(maps, manyPictures)})
 }
 
 // syncer is a backend whose Run returns before the op is over.

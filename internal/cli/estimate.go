@@ -25,12 +25,9 @@ func printEstimate(w io.Writer, pl *plan.Plan, speed float64) {
 	fmt.Fprintf(w, "%s an epoch at the least, at the %.3g GFLOP/s that a convolution reached just now\n", span(seconds), speed/1e9)
 }
 
-// measureSpeed measures the backend in float32.
-func measureSpeed(b device.Backend) float64 { return speedIn(b, model.F32) }
-
-// speedIn measures the backend in a program's precision; a backend that cannot is
-// not fatal.
-func speedIn(b device.Backend, in model.Precision) float64 {
+// measureSpeed measures the backend in a program's precision; a backend that
+// cannot is not fatal.
+func measureSpeed(b device.Backend, in model.Precision) float64 {
 	speed, err := runtime.Speed(b, mapsIn(in), speedTime)
 	if err != nil {
 		return 0

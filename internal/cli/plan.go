@@ -72,7 +72,7 @@ func (c *planCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if err := c.print(env, cardPlan{pl, room, shares}, backend, len(net.Readouts) > 0); err != nil {
+	if err := c.print(env, cardPlan{pl, room, shares}, backend, net); err != nil {
 		return err
 	}
 	if p, ok := backend.(*device.Placed); ok {
@@ -95,18 +95,18 @@ func (c *planCmd) backend(env *Env, net *model.Net) (device.Backend, error) {
 }
 
 // print writes the plan as tables, or as JSON.
-func (c *planCmd) print(env *Env, pl cardPlan, backend device.Backend, readouts bool) error {
+func (c *planCmd) print(env *Env, pl cardPlan, backend device.Backend, net *model.Net) error {
 	if c.JSON {
 		return printJSON(env.Stdout, pl)
 	}
 	if err := pl.Print(env.Stdout); err != nil {
 		return err
 	}
-	if _, err := io.WriteString(env.Stdout, placesText(pl.Places, readouts)); err != nil {
+	if _, err := io.WriteString(env.Stdout, placesText(pl.Places, len(net.Readouts) > 0)); err != nil {
 		return err
 	}
 	if pl.Images > 0 {
-		printEstimate(env.Stdout, pl.Plan, measureSpeed(backend))
+		printEstimate(env.Stdout, pl.Plan, measureSpeed(backend, net.Train.Precision))
 	}
 	if err := pl.PrintChoice(env.Stdout); err != nil {
 		return err

@@ -263,7 +263,7 @@ func (s *session) plan() (string, error) {
 // speed of a kernel measured just now, and how pictures are normalised.
 func (s *session) estimate(backend device.Backend) string {
 	var text bytes.Buffer
-	speed := measureSpeed(backend)
+	speed := measureSpeed(backend, s.net.Train.Precision)
 	s.screen.set.PeakFLOPs(speed)
 	printEstimate(&text, s.run.Plan(), speed)
 	fmt.Fprintf(&text, "%s\n", normText(s.run.Norm()))
