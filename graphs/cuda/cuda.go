@@ -2,18 +2,32 @@
 // memory; ops are launches of our own kernels (package kernels), compiled for the
 // card when the backend is opened.
 //
-//	device.Call --table--> run: checks, launches --driver.Device--> stream
-//	                       convolutions, as chosen: ours, driver.DNN, driver.BLAS
+//	device.Call --lane--> table --> run: checks, launches --driver.Device--> stream
+//	                                convolutions, as chosen: ours, driver.DNN, driver.BLAS
 //
-// In: Calls as the op table describes them, float32. Out: the same results as
-// every backend, to the tolerances of graphs/conformance.
+// In: Calls as the op table describes them, maps of float32 or bfloat16. Out: the
+// same results as every backend, to the tolerances of graphs/conformance.
 //
-// What always holds: launches go into one stream in the order of the Calls, so
+// What always holds: launches go into a lane's stream in the order of the Calls, so
 // that a Call reads what those before it wrote; sums have one order, given by
 // shapes, so that the same Call gives the same bytes on the same card; nothing is
 // computed on the host. Where a library may compute a convolution, what does is
-// measured once and kept: Choices gives what was chosen, and a backend that is
-// told of it by SetChoices gives the same bytes.
+// measured once, while no lane queues anything else, and kept: Choices gives what
+// was chosen, and a backend that is told of it by SetChoices gives the same bytes.
+//
+// Lanes (lane.go) share kernels and choices; a stream, scratch memory and the
+// libraries' workspaces are each one's own. They run side by side but for marks
+// (marks.go), which are events of the card. The Backend's own methods have a lane
+// too: it waits for a mark of each other lane before each of them, and a lane waits
+// for that lane's newest mark before whatever it queues, where there is a new one.
+// So the host's order is kept between the two, and nobody waits on the host but for
+// Read, Free and Sync. A recording (record.go) is a CUDA graph of a lane.
+//
+// What a lane writes goes to the card in the order of its stream, through pinned
+// memory of its own: the copy runs beside the kernels of other lanes and beside the
+// host, not beside the lane's own. Pictures of which the card makes views (views.go)
+// have a stream of their own, so that those of the next microbatch are copied while
+// the kernels of the one before run.
 package cuda
 
 import (
