@@ -63,7 +63,7 @@ func gcd(a, b int) int {
 // whatever its cause.
 func (p *Program) play(s *segment, micro int, lr float64, step int) error {
 	if s.tape == nil || p.watch != nil {
-		return p.orForget(s, p.compute(s, micro, lr, step))
+		return p.orForget(s, p.together(s, func() error { return p.compute(s, micro, lr, step) }))
 	}
 	t := &s.tape.takes[micro%len(s.tape.takes)]
 	if t.ran && !t.recorded && t.attempts < maxAttempts {
@@ -76,6 +76,16 @@ func (p *Program) play(s *segment, micro int, lr float64, step int) error {
 	}
 	t.ran = true
 	return p.orForget(s, p.compute(s, micro, lr, step))
+}
+
+// together lets the lane do the segment's updates at once if it can. Where results
+// are watched it must not: they are read one by one.
+func (p *Program) together(s *segment, compute func() error) error {
+	j, ok := s.route.lane.own.(device.Joiner)
+	if !ok || p.watch != nil {
+		return compute()
+	}
+	return j.Join(compute)
 }
 
 // orForget gives up recording where a segment has failed.

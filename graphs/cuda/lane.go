@@ -25,6 +25,7 @@ type lane struct {
 	calling bool             // a Call is being queued
 	tapes   int              // recordings that were not let go
 	retired []*buffer        // scratch memory that such may use
+	updates updates
 
 	mu    sync.Mutex // over what other lanes ask for
 	marks marks
@@ -108,6 +109,11 @@ func (l *lane) do(c *device.Call) error {
 	if err := l.recordable(c.Code); err != nil {
 		return err
 	}
+	if !reads(c.Code) {
+		if err := l.settle(); err != nil {
+			return err
+		}
+	}
 	if err := table[c.Code](r); err != nil {
 		return err
 	}
@@ -126,7 +132,7 @@ func (l *lane) Write(t device.Tensor, src []byte) error {
 	if l.recording() {
 		return l.refuse("a copy from the host")
 	}
-	if err := l.catchUp(); err != nil {
+	if err := l.ready(); err != nil {
 		return err
 	}
 	defer l.queued()
@@ -142,7 +148,7 @@ func (l *lane) Read(dst []byte, t device.Tensor) error {
 	if l.recording() {
 		return l.refuse("a copy to the host")
 	}
-	if err := l.catchUp(); err != nil {
+	if err := l.ready(); err != nil {
 		return err
 	}
 	at := l.newest()
@@ -164,6 +170,14 @@ func (l *lane) catchUp() error {
 		return err
 	}
 	return l.wait(l.b.lane, at)
+}
+
+// ready makes a lane ready for what is no Call.
+func (l *lane) ready() error {
+	if err := l.settle(); err != nil {
+		return fmt.Errorf("cuda: %w", err)
+	}
+	return l.catchUp()
 }
 
 // alone calls f while no other lane queues and after all that they have queued, so
@@ -224,6 +238,7 @@ func (l *lane) free() {
 		l.release(m)
 	}
 	l.retired = nil
+	l.freeTables()
 	if l.viewer != nil {
 		l.viewer.free()
 	}

@@ -35,6 +35,9 @@ func (l *lane) Mark() (device.Mark, error) {
 	if l.recording() {
 		return device.Mark{}, l.refuse("a mark")
 	}
+	if err := l.settle(); err != nil {
+		return device.Mark{}, fmt.Errorf("cuda: %w", err)
+	}
 	at, err := l.mark()
 	if err != nil {
 		return device.Mark{}, fmt.Errorf("cuda: a mark: %w", err)

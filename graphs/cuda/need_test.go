@@ -35,6 +35,9 @@ func (r *remembering) Run(c *device.Call) error {
 	for _, s := range r.known(0).scratch {
 		held += s.size
 	}
+	for _, t := range r.known(0).updates.tables {
+		held += t.size
+	}
 	r.held = max(r.held, held)
 	if most := r.LaneBytes([]device.Call{*c}); r.ScratchBytes(c.Code, c.Attr, shapesOf(c.In), shapesOf(c.Out)) < most {
 		r.t.Errorf("%v: of its shapes less is foreseen than of its tensors, %d", c.Code, most)

@@ -22,7 +22,7 @@ var table = [len(op.Rows)]func(*run) error{
 	op.PoolMax: poolMax, op.PoolMaxGrad: poolMaxGrad, op.PoolMean: poolMean, op.PoolMeanGrad: poolMeanGrad,
 	op.Mean: mean, op.MeanGrad: meanGrad, op.Resize: resize, op.ResizeGrad: resizeGrad,
 	op.Shuffle: shuffle, op.Split: split, op.Concat: concat,
-	op.SGD: sgd, op.LARS: lars, op.AdamW: adamw,
+	op.SGD: note, op.LARS: note, op.AdamW: note,
 
 	op.ReLU:     func(r *run) error { return r.each("relu", r.n(0), r.x(0), r.y(0), r.count(0)) },
 	op.ReLUGrad: func(r *run) error { return r.each("relu_grad", r.n(0), r.x(0), r.x(1), r.y(0), r.count(0)) },

@@ -61,7 +61,7 @@ func (l *lane) Views(to device.Tensor, w *device.Views) error {
 	if l.recording() {
 		return l.refuse("views")
 	}
-	if err := l.catchUp(); err != nil {
+	if err := l.ready(); err != nil {
 		return fmt.Errorf("cuda: views: %w", err)
 	}
 	return l.views(to, w)

@@ -57,6 +57,14 @@ type Recording any
 // ErrNotRecorded: what was to be recorded needs the host.
 var ErrNotRecorded = errors.New("needs the host, so that it cannot be recorded")
 
+// Joiner is a Lane that does some Calls together that it would do one by one, such
+// as the updates of many small tensors. Their results are the same bytes.
+type Joiner interface {
+	Lane
+	// Join calls f, which Runs Calls; all of them are queued when it returns.
+	Join(f func() error) error
+}
+
 // Timed is a Lane that measures for how long its device works.
 type Timed interface {
 	Lane
