@@ -41,8 +41,8 @@ type deviceFlags struct {
 }
 
 // open starts the backend, for a precision.
-func (f deviceFlags) open(in model.Precision) (device.Backend, error) {
-	return onDevice(f.Device, in, f.backendFlags.open)
+func (f deviceFlags) open(env *Env, in model.Precision) (device.Backend, error) {
+	return env.opener(in, f.backendFlags.open)(f.Device)
 }
 
 // open starts the backend.

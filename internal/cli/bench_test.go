@@ -49,12 +49,12 @@ func TestDeviceOfBench(t *testing.T) {
 		{"cuda:x", 0, "--device cuda:x: write cpu, cuda, or cuda:N for card N"},
 		{"cpu", -1, "--workers -1: a number of goroutines is not negative"},
 	} {
-		b, err := deviceFlags{backendFlags{tierFlag{"auto"}, c.workers}, c.device}.open(model.F32)
+		b, err := deviceFlags{backendFlags{tierFlag{"auto"}, c.workers}, c.device}.open(&Env{}, model.F32)
 		if b != nil || err == nil || err.Error() != c.want {
 			t.Errorf("--device %s: %v, %v", c.device, b, err)
 		}
 	}
-	b, err := deviceFlags{backendFlags{tierFlag{"portable"}, 1}, "cpu"}.open(model.F32)
+	b, err := deviceFlags{backendFlags{tierFlag{"portable"}, 1}, "cpu"}.open(&Env{}, model.F32)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (c *benchKernelsCmd) Run(env *Env) error {
 	if c.Time < 0 {
 		return wrongf("--time %v is negative", c.Time)
 	}
-	backend, err := c.open(c.of())
+	backend, err := c.open(env, c.of())
 	if err != nil {
 		return err
 	}

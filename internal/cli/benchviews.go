@@ -66,7 +66,7 @@ func (c *benchViewsCmd) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	backend, err := c.open(net.Train.Precision)
+	backend, err := c.open(env, net.Train.Precision)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package cli
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -138,5 +140,42 @@ func TestFreeOn(t *testing.T) {
 	}
 	if n := freeOn(&named{}); n != 0 {
 		t.Errorf("%d without a card", n)
+	}
+}
+
+// TestCardTooSmall: nothing of a run is there when its card is too small; a plan
+// is printed first, and says what is free.
+func TestCardTooSmall(t *testing.T) {
+	dir, file := placeProgram(t)
+	little, much := benchOf{free: 1 << 20}, benchOf{}
+	refused := "of the card's memory ("
+	for _, c := range []struct {
+		name string
+		on   *benchOf
+		args []string
+		code int
+		out  string // "": nothing
+		errs string
+	}{
+		{"run", &little, []string{"run", file, "--out", filepath.Join(dir, "out"), "--listen", "off"}, exitWrong, "", refused},
+		{"step", &little, []string{"bench", "step", file}, exitWrong, "", refused},
+		{"plan", &little, []string{"plan", file}, exitWrong, "1.00 MiB of 2.00 MiB are free: it does not fit\n", refused},
+		{"plan as JSON", &little, []string{"plan", "--json", file}, exitWrong, `"free": 1048576,`, refused},
+		{"plan of what fits", &much, []string{"plan", file}, exitOK, "1.00 TiB of 2.00 TiB are free: it fits\n", ""},
+		{"JSON of what fits", &much, []string{"plan", "--json", file}, exitOK, `"reserve": 536870912,`, ""},
+		{"step that fits", &much, []string{"bench", "step", "--steps", "1", "--warmup", "0", file}, exitOK, "card/cuda, f32, ", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := call(Env{Device: c.on.open}, append(c.args, "--device", "cuda")...)
+			if code != c.code || !strings.Contains(out, c.out) || (c.out == "") != (out == "") || !strings.Contains(errs, c.errs) {
+				t.Errorf("exit %d\n%s%s", code, out, errs)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "out")); !os.IsNotExist(err) {
+		t.Errorf("the run's directory: %v", err)
+	}
+	if little.closed != len(little.opened) || much.closed != len(much.opened) {
+		t.Errorf("%d of %d closed, %d of %d", little.closed, len(little.opened), much.closed, len(much.opened))
 	}
 }
