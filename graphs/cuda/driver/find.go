@@ -9,17 +9,18 @@ import (
 	"unsafe"
 )
 
-// names are a library's files, the one to be preferred first, and what it is
-// for.
+// names are a library's files, the one to be preferred first, what it is for, and
+// how it is without it.
 var names = [numLibs]struct {
-	files []string
-	does  string
+	files   []string
+	does    string
+	without string
 }{
-	libcuda:     {[]string{"libcuda.so.1"}, "the driver"},
-	libnvrtc:    {[]string{"libnvrtc.so.13", "libnvrtc.so.12"}, "the compiler of kernels"},
-	libcublasLt: {[]string{"libcublasLt.so.13", "libcublasLt.so.12"}, "matrix products"},
-	libcudnn:    {[]string{"libcudnn.so.9"}, "convolutions"},
-	libnvml:     {[]string{"libnvidia-ml.so.1"}, "memory and load of cards"},
+	libcuda:     {[]string{"libcuda.so.1"}, "the driver", "no card can be used"},
+	libnvrtc:    {[]string{"libnvrtc.so.13", "libnvrtc.so.12"}, "the compiler of kernels", "no card can be used"},
+	libcublasLt: {[]string{"libcublasLt.so.13", "libcublasLt.so.12"}, "matrix products", "our own kernels make them"},
+	libcudnn:    {[]string{"libcudnn.so.9"}, "convolutions", "our own kernels make them"},
+	libnvml:     {[]string{"libnvidia-ml.so.1"}, "memory and load of cards", "metrics lack them"},
 }
 
 // Found is what this machine has for CUDA.
@@ -39,14 +40,15 @@ type Library struct {
 	Path    string
 	Version string
 	// Err says, where it was not found or is of no use, where it was looked for
-	// and what was wrong.
-	Err error
+	// and what was wrong; Without what that means.
+	Err     error
+	Without string
 }
 
 // String is one line.
 func (l Library) String() string {
 	if l.Err != nil {
-		return fmt.Sprintf("%s (%s): %v", l.Name, l.Does, l.Err)
+		return fmt.Sprintf("%s (%s): %v; without it %s", l.Name, l.Does, l.Err, l.Without)
 	}
 	return fmt.Sprintf("%s (%s): %s, %s", l.Name, l.Does, l.Version, l.Path)
 }
@@ -84,7 +86,7 @@ func Find() Found {
 
 // describe is a library as one line tells of it.
 func describe(l lib, b *library, err error) Library {
-	d := Library{Name: names[l].files[0], Does: names[l].does, Err: err}
+	d := Library{Name: names[l].files[0], Does: names[l].does, Err: err, Without: names[l].without}
 	if err != nil {
 		return d
 	}

@@ -31,7 +31,7 @@ func TestFindNothing(t *testing.T) {
 		t.Errorf("found %+v", f)
 	}
 	want := "libnvrtc.so.13 (the compiler of kernels): not found; looked for libnvrtc.so.13 and libnvrtc.so.12 in LOCORUN_CUDA_PATH (not set), CUDA_HOME=/there/is/none, the loader's paths, /usr/local/cuda, "
-	if got := f.Libraries[libnvrtc].String(); !strings.HasPrefix(got, want) {
+	if got := f.Libraries[libnvrtc].String(); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "; without it no card can be used") {
 		t.Errorf("have %s\nwant %s...", got, want)
 	}
 	for what, open := range map[string]func() error{
