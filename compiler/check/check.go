@@ -51,6 +51,7 @@ package check
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/locorun/locorun/compiler/model"
 	"github.com/locorun/locorun/dsl"
@@ -199,6 +200,11 @@ func (c *checker) warnf(code diag.Code, where diag.Range, format string, a ...an
 // lacks reports something that must be written at a place.
 func (c *checker) lacks(where diag.Range, what, format string, a ...any) report {
 	return c.add(diag.Error, mark{codeMissing, where, what}, fmt.Sprintf(format, a...))
+}
+
+// told reports whether one of these errors was reported there.
+func (c *checker) told(where diag.Range, codes ...diag.Code) bool {
+	return slices.ContainsFunc(codes, func(code diag.Code) bool { return c.seen[mark{code, where, ""}] })
 }
 
 func (c *checker) add(s diag.Severity, m mark, message string) report {

@@ -109,6 +109,9 @@ func (c *checker) large(at diag.Range) {
 // unknown reports a line that is neither a layer nor a block.
 func (w writer) unknown(s *dsl.Statement) {
 	c, word := w.c, s.Word.Text
+	if c.told(s.Word.Range, codeNameKind, codeName, codeWord, codePlace, codeReserved) {
+		return // a block's body is written out again and again
+	}
 	if d := w.in.source.names[word]; d != nil && !c.lost[word] {
 		c.errorf(codeNameKind, s.Word.Range, "`%s` is %s, not a layer or a block", word, article(d.word)).
 			note(d.name.Range, "declared here")
