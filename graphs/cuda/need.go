@@ -64,7 +64,7 @@ func (b *Backend) LaneBytes(calls []device.Call) int64 {
 	// each problem are measured, whatever came first.
 	for range 2 {
 		clear(dry.choices)
-		lane.freeTables() // the Calls are placed anew
+		lane.freeTables()            // the Calls are placed anew
 		_ = lane.Join(func() error { // no launch of this card fails
 			for i := range calls {
 				if c := &calls[i]; lacks(c) == nil {
