@@ -50,6 +50,9 @@ func (r *run) compute(t task) error {
 		}
 	}
 	if err := r.by(c, t); err != nil {
+		if r.lane.recording() && c.By != byOwn { // what a capture forbids, a library tells in words of its own
+			err = fmt.Errorf("%w: %w", device.ErrNotRecorded, err)
+		}
 		return fmt.Errorf("by %v: %w", c, err)
 	}
 	r.lane.ran[p] = true

@@ -272,7 +272,7 @@ func testNoCapturer(r *laneRig) {
 }
 
 // testRecordedLibrary: a choice that was taken from a run is not recorded before it
-// has run on the lane.
+// has run on the lane, nor where the library fails in a recording.
 func testRecordedLibrary(t *testing.T, kept images) {
 	b, f := newLibraryBench(t, kept)
 	b.check(b.b.SetChoices([]byte(chosen)))
@@ -290,6 +290,15 @@ func testRecordedLibrary(t *testing.T, kept images) {
 	if n := len(f.ran); n != 2 {
 		t.Errorf("once it has run: ran %v", f.ran)
 	}
+	failed := errors.New("execution failed")
+	f.fails["rank 0"] = failed
+	if err := record(); !errors.Is(err, device.ErrNotRecorded) || !errors.Is(err, failed) {
+		t.Errorf("where it fails while a lane records: %v", err)
+	}
+	if err := b.r.conv(small, x, w, 0, y); errors.Is(err, device.ErrNotRecorded) || !errors.Is(err, failed) {
+		t.Errorf("where it fails: %v", err)
+	}
+	delete(f.fails, "rank 0")
 	b.check(b.b.SetChoices([]byte(chosen)))
 	if err := record(); !errors.Is(err, device.ErrNotRecorded) || len(f.ran) != 2 {
 		t.Errorf("after other choices: %v, ran %v", err, f.ran)
