@@ -207,11 +207,15 @@ func (l *lane) updateTable(blocks int) (driver.Pointer, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := l.b.dev.Upload(table.at, u.raw, l.stream); err != nil {
+		l.release(table)
+		return 0, err
+	}
 	if u.tables == nil {
 		u.tables = map[string]*buffer{}
 	}
 	u.tables[key] = table
-	return table.at, l.b.dev.Upload(table.at, u.raw, l.stream)
+	return table.at, nil
 }
 
 // encode appends struct Update.

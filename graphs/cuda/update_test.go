@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -11,10 +12,18 @@ import (
 	"github.com/locorun/locorun/graphs/device"
 )
 
-// launches counts a device's launches.
+// launches counts a device's launches, and refuses copies to it with an error.
 type launches struct {
 	driver.Device
-	n int
+	n       int
+	refused error
+}
+
+func (l *launches) Upload(to driver.Pointer, src []byte, s driver.Stream) error {
+	if l.refused != nil {
+		return l.refused
+	}
+	return l.Device.Upload(to, src, s)
 }
 
 func (l *launches) Launch(f driver.Function, grid, block driver.Dim, shared uint32, s driver.Stream, args []uint64) error {
@@ -152,6 +161,32 @@ func TestManyTablesOfUpdates(t *testing.T) {
 		}
 		if n := len(l.updates.tables); n > mostTables {
 			t.Fatalf("%d tables", n)
+		}
+	}
+}
+
+// TestTableThatDoesNotArrive: a table whose copy to the card failed is not taken for
+// one that is there when the updates are tried again.
+func TestTableThatDoesNotArrive(t *testing.T) {
+	b, l, count := joining(t, images{})
+	r := &rig{t: t, Backend: b}
+	in := []device.Tensor{r.positive(1, 5), r.positive(2, 5), {}}
+	var was, g, is [5]float32
+	r.read(in[0], &was)
+	r.read(in[1], &g)
+	c := &device.Call{Code: op.SGD, Attr: op.Attr{LRFactor: 1}, LR: 0.5, In: in, Out: in}
+	count.refused = errors.New("no pinned memory")
+	if err := l.Run(c); !errors.Is(err, count.refused) {
+		t.Fatalf("%v, not %v", err, count.refused)
+	}
+	count.refused = nil
+	if err := l.Run(c); err != nil {
+		t.Fatal(err)
+	}
+	r.read(in[0], &is)
+	for i := range is {
+		if want := was[i] - 0.5*g[i]; is[i] != want {
+			t.Errorf("element %d: %g, not %g", i, is[i], want)
 		}
 	}
 }
