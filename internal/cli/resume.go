@@ -183,7 +183,7 @@ func same(a, b string) bool {
 // allows to differ.
 func (s *session) differences(recorded json.RawMessage, facts []runtime.Fact) []runtime.Difference {
 	return slices.DeleteFunc(runtime.Differences(factsOf(recorded), facts), func(d runtime.Difference) bool {
-		return d.Name == "device" && slices.Contains(s.cmd.Allow, "tier")
+		return (d.Name == "device" || d.Name == "device.views") && slices.Contains(s.cmd.Allow, "tier")
 	})
 }
 
@@ -205,7 +205,7 @@ func (s *session) agree(from *origin, facts []runtime.Fact, cuts bool) error {
 	}
 	remedy := "put it back as it was, or train anew"
 	if slices.ContainsFunc(diffs, func(d runtime.Difference) bool { return d.Name == "device.views" }) {
-		remedy = "views are made on the host or the device as --views says, and each rounds otherwise: " + remedy
+		remedy = "views are made on the host or the device as --views says, and each rounds otherwise: " + remedy + "; --allow tier goes on all the same"
 	}
 	if slices.ContainsFunc(diffs, func(d runtime.Difference) bool { return d.Name == "device" }) {
 		remedy = "name the devices with --device and --place and choose the kernels with --tier, or go on with others by --allow tier: the same meaning, rounded otherwise"

@@ -38,7 +38,7 @@ type runCmd struct {
 	dataFlags
 	Out       string        `placeholder:"DIR" help:"Run directory; default: the next free runs/NAME-N. Where it holds a run of this program, that run goes on."`
 	Resume    string        `placeholder:"PATH" help:"Go on from a run directory's newest checkpoint, or from a checkpoint file. A file cut into other units takes what still exists."`
-	Allow     []string      `enum:"tier" help:"Go on though this differs from the checkpoint's: tier, the kernels, which round otherwise."`
+	Allow     []string      `enum:"tier" help:"Go on though this differs from the checkpoint's: tier, the kernels and who makes the views, which round otherwise."`
 	Every     every         `name:"checkpoint-every" default:"10m" placeholder:"N" help:"Save a checkpoint after so many batches, or so often: 500, 10m. The end is always saved."`
 	Keep      int           `default:"2" help:"How many checkpoints to keep, at least 2."`
 	Listen    string        `placeholder:"ADDR" help:"Address of /metrics and the live page; default 127.0.0.1:9464 or the next free port; off: none."`
