@@ -110,7 +110,7 @@ func (l *lane) do(c *device.Call) error {
 		return err
 	}
 	if !reads(c.Code) {
-		if err := l.settle(); err != nil {
+		if err := l.flush(); err != nil {
 			return err
 		}
 	}
@@ -174,7 +174,7 @@ func (l *lane) catchUp() error {
 
 // ready makes a lane ready for what is no Call.
 func (l *lane) ready() error {
-	if err := l.settle(); err != nil {
+	if err := l.flush(); err != nil {
 		return fmt.Errorf("cuda: %w", err)
 	}
 	return l.catchUp()

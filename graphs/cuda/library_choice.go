@@ -12,16 +12,18 @@ import (
 	"github.com/locorun/locorun/graphs/device"
 )
 
-// problem is all of a task that a choice is made by: shapes, and what norm x is
-// read through, "batch" or "group".
+// problem is all of a task that a choice is made by: shapes, what norm x is read
+// through, "batch" or "group", and whether the gradient of x is added to another,
+// which not every algorithm can.
 type problem struct {
-	conv driver.Conv
-	way  driver.Way
-	read string
+	conv  driver.Conv
+	way   driver.Way
+	read  string
+	added bool
 }
 
 func (l *libraries) problem(t task) problem {
-	p := problem{conv: l.conv(t.g), way: t.way}
+	p := problem{conv: l.conv(t.g), way: t.way, added: t.way == driver.BackwardData && t.extra != 0}
 	switch {
 	case t.g.read.mean == 0 || t.way == driver.BackwardData:
 	case t.g.read.groups > 0:
@@ -168,6 +170,7 @@ type kept struct {
 	TF32   bool   `json:"tf32,omitempty"`
 	Maps   string `json:"maps,omitempty"` // "bf16", or none: float32
 	Read   string `json:"read,omitempty"`
+	Added  bool   `json:"added,omitempty"`
 	choice
 }
 
@@ -198,7 +201,7 @@ func keep(p problem, c choice) kept {
 	v := &p.conv
 	return kept{
 		Way: p.way.String(), X: [4]int{v.N, v.H, v.W, v.C}, W: [4]int{v.K, v.R, v.S, v.C / v.Groups},
-		Stride: v.Stride, Pad: v.Pad, Groups: v.Groups, TF32: v.TF32, Maps: mapTypes()[v.Type], Read: p.read, choice: c,
+		Stride: v.Stride, Pad: v.Pad, Groups: v.Groups, TF32: v.TF32, Maps: mapTypes()[v.Type], Read: p.read, Added: p.added, choice: c,
 	}
 }
 
@@ -208,7 +211,7 @@ func mapTypes() []string { return []string{driver.F32: "", driver.BF16: driver.B
 // compare orders by problem.
 func (k kept) compare(other kept) int {
 	numbers := func(k kept) []int {
-		return append(append(k.X[:], k.W[:]...), k.Stride, k.Pad, k.Groups, int(flag(k.TF32)))
+		return append(append(k.X[:], k.W[:]...), k.Stride, k.Pad, k.Groups, int(flag(k.TF32)), int(flag(k.Added)))
 	}
 	return cmp.Or(cmp.Compare(k.Way, other.Way), slices.Compare(numbers(k), numbers(other)), cmp.Compare(k.Maps, other.Maps),
 		cmp.Compare(k.Read, other.Read))
@@ -218,7 +221,7 @@ func (k kept) compare(other kept) int {
 func (k kept) problem() (problem, error) {
 	ways := []string{driver.Forward.String(), driver.BackwardData.String(), driver.BackwardFilter.String()}
 	way, maps := slices.Index(ways, k.Way), slices.Index(mapTypes(), k.Maps)
-	p := problem{way: driver.Way(way), read: k.Read, conv: driver.Conv{
+	p := problem{way: driver.Way(way), read: k.Read, added: k.Added, conv: driver.Conv{
 		N: k.X[0], H: k.X[1], W: k.X[2], C: k.X[3], K: k.W[0], R: k.W[1], S: k.W[2],
 		Stride: k.Stride, Pad: k.Pad, Groups: k.Groups,
 		Type: driver.Type(maps), TF32: k.TF32,

@@ -35,7 +35,7 @@ func (l *lane) Mark() (device.Mark, error) {
 	if l.recording() {
 		return device.Mark{}, l.refuse("a mark")
 	}
-	if err := l.settle(); err != nil {
+	if err := l.flush(); err != nil {
 		return device.Mark{}, fmt.Errorf("cuda: %w", err)
 	}
 	at, err := l.mark()

@@ -84,7 +84,7 @@ func note(r *run) error {
 	a.Decay, a.LRFactor, a.Trust = 0, 0, 0
 	common := rule{r.call.Code, a, r.call.LR, r.call.Step}
 	if len(u.list) > 0 && (u.rule != common || u.touches(x)) {
-		if err := r.lane.settle(); err != nil {
+		if err := r.lane.flush(); err != nil {
 			return err
 		}
 	}
@@ -95,7 +95,7 @@ func note(r *run) error {
 	if u.joined {
 		return nil
 	}
-	return r.lane.settle()
+	return r.lane.flush()
 }
 
 // Join implements device.Joiner.
@@ -106,7 +106,7 @@ func (l *lane) Join(f func() error) error {
 	l.updates.joined = true
 	err := f()
 	l.updates.joined = false
-	if failed := l.settle(); failed != nil && err == nil {
+	if failed := l.flush(); failed != nil && err == nil {
 		err = fmt.Errorf("cuda: %w", failed)
 	}
 	return err
@@ -119,9 +119,9 @@ func (u *updates) touches(x update) bool {
 	})
 }
 
-// settle launches the updates that wait. Whatever else is queued on a lane calls
+// flush launches the updates that wait. Whatever else is queued on a lane calls
 // it first.
-func (l *lane) settle() error {
+func (l *lane) flush() error {
 	u := &l.updates
 	if len(u.list) == 0 {
 		return nil

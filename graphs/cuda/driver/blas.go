@@ -223,12 +223,15 @@ func (l *blas) Version() string {
 	return v
 }
 
+// usualRanks is how many kernels callers ask about.
+const usualRanks = 3
+
 // make fills a plan.
 func (l *blas) make(t *productPlan, k *productKey) error {
 	if err := l.describe(t, k); err != nil {
 		return err
 	}
-	list, err := l.kernels(t, k, k.Rank+1)
+	list, err := l.kernels(t, k, max(k.Rank+1, usualRanks)) // a shorter list need not be the beginning of a longer one
 	switch {
 	case err != nil:
 		return err

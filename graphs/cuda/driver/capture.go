@@ -2,6 +2,7 @@ package driver
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"unsafe"
 )
@@ -46,6 +47,8 @@ func (c *card) Capture(s Stream, f func() error) (Graph, error) {
 	if err := c.do(cuStreamBeginCapture, uintptr(s), captureThread); err != nil {
 		return 0, err
 	}
+	c.capture(s, true)
+	defer c.capture(s, false)
 	var kept uint64
 	defer func() {
 		if kept != 0 {
@@ -63,6 +66,38 @@ func (c *card) Capture(s Stream, f func() error) (Graph, error) {
 	return Graph(g), nil
 }
 
+// capture notes whether a stream captures.
+func (c *card) capture(s Stream, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if on {
+		c.captures[s] = nil
+		return
+	}
+	delete(c.captures, s)
+}
+
+// spoils refuses a call on a stream that captures, and its capture. CUDA itself
+// would keep an event or a copy from pinned memory, whose bytes are others by the
+// time the graph runs.
+func (c *card) spoils(call string, s Stream) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, on := c.captures[s]; !on {
+		return nil
+	}
+	err := fmt.Errorf("%s: %w", call, ErrCapture)
+	c.captures[s] = err
+	return err
+}
+
+// spoilt is what spoilt a stream's capture, if anything did.
+func (c *card) spoilt(s Stream) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.captures[s]
+}
+
 // keep calls f and ends the capture, whatever f does. The stream is as before.
 func (c *card) keep(kept *uint64, s Stream, f func() error) (err error) {
 	defer func() {
@@ -70,7 +105,10 @@ func (c *card) keep(kept *uint64, s Stream, f func() error) (err error) {
 			err = end
 		}
 	}()
-	return f()
+	if err := f(); err != nil {
+		return err
+	}
+	return c.spoilt(s)
 }
 
 // Replay implements Capturer.

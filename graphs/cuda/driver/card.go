@@ -25,9 +25,10 @@ type card struct {
 	params  sync.Pool // of *params
 	readers chan *reader
 
-	mu      sync.Mutex
-	live    map[resource]bool
-	writers map[Stream]*writer
+	mu       sync.Mutex
+	live     map[resource]bool
+	captures map[Stream]error // streams that capture, with what spoilt it
+	writers  map[Stream]*writer
 }
 
 var (
@@ -70,7 +71,7 @@ func Open(index int) (Device, error) {
 	case index < 0 || index >= len(list):
 		return nil, fmt.Errorf("cuda:%d: the driver lists cards 0 to %d", index, len(list)-1)
 	}
-	c := &card{lib: b, live: map[resource]bool{}, writers: map[Stream]*writer{}, readers: make(chan *reader, readers)}
+	c := &card{lib: b, live: map[resource]bool{}, captures: map[Stream]error{}, writers: map[Stream]*writer{}, readers: make(chan *reader, readers)}
 	for range readers {
 		c.readers <- &reader{}
 	}
@@ -250,7 +251,12 @@ func (c *card) create(make, free proc, flags uintptr) (uint64, error) {
 func (c *card) Sync(s Stream) error { return c.do(cuStreamSynchronize, uintptr(s)) }
 
 // Record implements Device.
-func (c *card) Record(e Event, s Stream) error { return c.do(cuEventRecord, uintptr(e), uintptr(s)) }
+func (c *card) Record(e Event, s Stream) error {
+	if err := c.spoils("an event", s); err != nil {
+		return err
+	}
+	return c.do(cuEventRecord, uintptr(e), uintptr(s))
+}
 
 // Wait implements Device.
 func (c *card) Wait(s Stream, e Event) error {

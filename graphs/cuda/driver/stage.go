@@ -95,6 +95,9 @@ type ring struct {
 
 // Upload implements Device.
 func (c *card) Upload(p Pointer, src []byte, s Stream) error {
+	if err := c.spoils("a copy from the host", s); err != nil {
+		return err
+	}
 	w := c.writer(s)
 	r := &w.large
 	if len(src) <= smallChunk {
@@ -131,6 +134,9 @@ type reader struct {
 func (c *card) Download(dst []byte, p Pointer, s Stream) error {
 	if len(dst) == 0 {
 		return nil
+	}
+	if err := c.spoils("a copy to the host", s); err != nil {
+		return err
 	}
 	r := <-c.readers
 	defer func() { c.readers <- r }()
