@@ -2,6 +2,7 @@ package graphs
 
 import (
 	"errors"
+	"runtime/debug"
 
 	"github.com/locorun/locorun/graphs/device"
 )
@@ -97,9 +98,15 @@ func (p *Program) orForget(s *segment, err error) error {
 }
 
 // record tries to record a combination. That the backend would not is no error.
+// The graph's machine runs ops on a goroutine of its own, while a card records what
+// one thread queues: so the Calls are noted first.
 func (p *Program) record(s *segment, t *take, micro int, lr float64, step int) error {
 	t.attempts++
-	what, err := s.tape.recorder.Record(func() error { return p.compute(s, micro, lr, step) })
+	calls, err := p.note(s, micro, lr, step)
+	if err != nil {
+		return err
+	}
+	what, err := s.tape.recorder.Record(func() error { return p.queue(s, calls) })
 	switch {
 	case errors.Is(err, device.ErrNotRecorded):
 		return nil
@@ -107,6 +114,45 @@ func (p *Program) record(s *segment, t *take, micro int, lr float64, step int) e
 		return err
 	}
 	t.what, t.recorded = what, true
+	return nil
+}
+
+// noting is a Queue that notes Calls and runs none.
+type noting struct {
+	Queue
+	calls []*device.Call
+}
+
+func (q *noting) Run(c *device.Call) error {
+	q.calls = append(q.calls, c)
+	return nil
+}
+
+// note is a segment's Calls, in the order of its ops. They are the graph's own, and
+// as they are until it runs again.
+func (p *Program) note(s *segment, micro int, lr float64, step int) ([]*device.Call, error) {
+	f := s.graph.frame
+	q := &noting{Queue: f.on}
+	f.on = q
+	defer func() { f.on = q.Queue }()
+	err := p.compute(s, micro, lr, step)
+	return q.calls, err
+}
+
+// queue queues a segment's Calls on its lane. A panic becomes an error, as under Do.
+func (p *Program) queue(s *segment, calls []*device.Call) (err error) {
+	at := 0
+	fail := func(err error, stack []byte) error { return opError(p.unit(s.ir), &s.ir.Ops[at], err, stack) }
+	defer func() {
+		if v := recover(); v != nil {
+			err = fail(panicError(v), debug.Stack())
+		}
+	}()
+	for ; at < len(calls); at++ {
+		if err := s.tape.recorder.Run(calls[at]); err != nil {
+			return fail(err, nil)
+		}
+	}
 	return nil
 }
 

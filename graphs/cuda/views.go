@@ -82,9 +82,11 @@ func (l *lane) views(to device.Tensor, w *device.Views) (err error) {
 		return err
 	}
 	if l.viewer == nil {
-		if l.viewer, err = newViewer(l); err != nil {
+		v, err := newViewer(l)
+		if err != nil {
 			return err
 		}
+		l.viewer = v
 	}
 	return l.viewer.views(to, at, w)
 }
