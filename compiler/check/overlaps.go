@@ -63,7 +63,8 @@ func (c *checker) checkOverlaps() {
 var overlapForm = form{"overlap s2 in low, mid tie=shared first=2", []field{
 	{name: "first", key: true, optional: true, want: wantWhole, lo: 1, hi: maxVisits}}}
 
-// overlap reads an overlap line; nil after a report.
+// overlap reads an overlap line; nil after a report, and where a name is not known
+// for a reason that was reported elsewhere.
 func (c *checker) overlap(s *dsl.Statement) *overlap {
 	args := s.Args
 	if !c.simple(s) || len(args) < 3 || !isName(args[1], "in") {
@@ -81,13 +82,17 @@ func (c *checker) overlap(s *dsl.Statement) *overlap {
 	if end < 0 {
 		end = len(args)
 	}
+	known := true
 	if d := c.find(n, "stage"); d != nil {
 		o.stage = d.index
+	} else {
+		known = false
 	}
 	named := map[*decl]bool{}
 	for _, u := range c.commaNames(s, args[2:end], usages["overlap"]) {
 		d := c.find(u, "unit")
 		if d == nil {
+			known = false
 			continue
 		}
 		if named[d] {
@@ -97,7 +102,7 @@ func (c *checker) overlap(s *dsl.Statement) *overlap {
 		o.units = append(o.units, d.index)
 	}
 	c.overlapKeys(o, s, args[end:])
-	if len(c.found) > before {
+	if !known || len(c.found) > before {
 		return nil
 	}
 	return o
