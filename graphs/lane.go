@@ -53,13 +53,13 @@ func (l *lane) hold() (release func()) {
 	return l.mu.Unlock
 }
 
-// timed runs f as a piece of work that is measured, where the lane can.
-func (l *lane) timed(f func() error) error {
+// timed runs f as a piece of a unit's work that is measured, where the lane can.
+func (l *lane) timed(unit int, f func() error) error {
 	t, ok := l.own.(device.Timed)
 	if !ok {
 		return f()
 	}
-	if err := t.Begin(); err != nil {
+	if err := t.Begin(unit); err != nil {
 		return fmt.Errorf("the time is not measured: %w", err)
 	}
 	err := f()
@@ -108,10 +108,9 @@ func LaneCount(p *ir.Program) int {
 }
 
 // Busy is for how long a unit's device has worked at its segments, as far as
-// they have come to their end. It is false where that is not measured, and in the
-// lean order of several units, whose work is on one lane.
+// they have come to their end. It is false where that is not measured.
 func (p *Program) Busy(unit int) (time.Duration, bool) {
-	if unit < 0 || unit >= len(p.ir.Units) || !p.lanes.apart && len(p.ir.Units) > 1 {
+	if unit < 0 || unit >= len(p.ir.Units) {
 		return 0, false
 	}
 	l := p.lanes.made[[2]int{p.placeOf(unit), p.lanes.number(unit)}]
@@ -123,5 +122,5 @@ func (p *Program) Busy(unit int) (time.Duration, bool) {
 		return 0, false
 	}
 	defer l.hold()()
-	return t.Busy(), true
+	return t.Busy(unit), true
 }

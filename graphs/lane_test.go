@@ -329,9 +329,9 @@ func (l brokenLane) Replay(r device.Recording) error {
 }
 
 func (l brokenLane) Forget(r device.Recording) { l.Lane.(device.Recorder).Forget(r) }
-func (l brokenLane) Begin() error              { return l.step("begin") }
+func (l brokenLane) Begin(int) error           { return l.step("begin") }
 func (l brokenLane) End() error                { return l.step("end") }
-func (l brokenLane) Busy() time.Duration       { return 0 }
+func (l brokenLane) Busy(int) time.Duration    { return 0 }
 
 // TestLanesFail has each step of a lane fail once; the segment runs again after.
 func TestLanesFail(t *testing.T) {
@@ -370,32 +370,31 @@ func TestLanesFail(t *testing.T) {
 	}
 }
 
-// TestBusy tells the time of each unit's lane.
+// TestBusy tells the time of each unit, on lanes of their own and on one.
 func TestBusy(t *testing.T) {
 	s, w, r, _, _, y := crossing()
-	p := build(t, s, late(t, devicetest.Options{Timed: true}))
-	for range 3 {
-		run(t, p, w, 0)
-	}
-	run(t, p, r, 0)
-	read(t, p, y, 0)
-	for unit, want := range []time.Duration{3 * time.Microsecond, time.Microsecond} {
-		if got, ok := p.Busy(unit); !ok || got != want {
-			t.Errorf("unit %d: %v, %v", unit, got, ok)
+	for _, mode := range []ir.Mode{ir.Pipelined, ir.Lean} {
+		s.Mode = mode
+		p := build(t, s, late(t, devicetest.Options{Timed: true}))
+		for range 3 {
+			run(t, p, w, 0)
 		}
-	}
-	if _, ok := p.Busy(2); ok {
-		t.Error("a unit that is none has a time")
+		run(t, p, r, 0)
+		read(t, p, y, 0)
+		for unit, want := range []time.Duration{3 * time.Microsecond, time.Microsecond} {
+			if got, ok := p.Busy(unit); !ok || got != want {
+				t.Errorf("mode %v, unit %d: %v, %v", mode, unit, got, ok)
+			}
+		}
+		if _, ok := p.Busy(2); ok {
+			t.Error("a unit that is none has a time")
+		}
 	}
 	if _, ok := build(t, s, late(t, devicetest.Options{})).Busy(0); ok {
 		t.Error("a lane that does not measure has a time")
 	}
 	if _, ok := build(t, s, newSpy(t)).Busy(0); ok {
 		t.Error("a backend without lanes has a time")
-	}
-	s.Mode = ir.Lean
-	if _, ok := build(t, s, late(t, devicetest.Options{Timed: true})).Busy(0); ok {
-		t.Error("two units on one lane have each a time")
 	}
 }
 

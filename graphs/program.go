@@ -147,7 +147,7 @@ func (p *Program) run(s *segment, micro int, lr float64, step int) error {
 	}
 	l := s.route.lane
 	err := l.within(s.route.accesses, micro, func() error {
-		return l.timed(func() error { return p.play(s, micro, lr, step) })
+		return l.timed(s.ir.Unit, func() error { return p.play(s, micro, lr, step) })
 	})
 	for _, t := range s.wrote {
 		p.mirrors.wrote(t.value, micro, t.all)

@@ -165,18 +165,21 @@ func TestLanesKeepCounts(t *testing.T) {
 // TestDeviceSecondsByUnit reads the metrics of a run on lanes that measure, and of
 // one on lanes that do not.
 func TestDeviceSecondsByUnit(t *testing.T) {
-	for _, timed := range []bool{true, false} {
+	for _, c := range []struct {
+		timed bool
+		depth int
+	}{{true, 1}, {true, 2}, {false, 1}, {false, 2}} {
 		net := tiny(4, pairs, nil)
 		set := metricsOf(net)
-		b := late(t, devicetest.Options{Timed: timed})
-		if _, err := on(t, b, net, func(c *Config) { c.Depth, c.Metrics = 2, set }); err != nil {
+		b := late(t, devicetest.Options{Timed: c.timed})
+		if _, err := on(t, b, net, func(cfg *Config) { cfg.Depth, cfg.Metrics = c.depth, set }); err != nil {
 			t.Fatal(err)
 		}
 		page := httptest.NewRecorder()
 		metrics.Handler(metrics.ServeOptions{Set: set}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 		found := regexp.MustCompile(`(?m)^locorun_unit_device_seconds_total\{unit="u[123]"\} [0-9.e-]*[1-9]`).FindAllString(page.Body.String(), -1)
-		if want := map[bool]int{true: 3, false: 0}[timed]; len(found) != want {
-			t.Errorf("timed %v: %q", timed, found)
+		if want := map[bool]int{true: 3, false: 0}[c.timed]; len(found) != want {
+			t.Errorf("%+v: %q", c, found)
 		}
 	}
 }

@@ -15,22 +15,25 @@ var _ device.Timed = (*lane)(nil)
 // that have not come to their end. There are no more of these than a card has
 // queued, which is bounded.
 type busy struct {
-	begun  driver.Event // of the piece that has not ended, 0 for none
-	pieces []piece      // in order
+	begun  piece   // that has not ended; from is 0 for none
+	pieces []piece // in order
 	idle   []driver.Event
-	sum    time.Duration
+	sums   map[int]time.Duration // by unit
 }
 
-// piece is a piece of work between two timers.
-type piece struct{ from, to driver.Event }
+// piece is a piece of a unit's work between two timers.
+type piece struct {
+	unit     int
+	from, to driver.Event
+}
 
 // Begin implements device.Timed. On a device without a clock nothing is measured.
-func (l *lane) Begin() error {
+func (l *lane) Begin(unit int) error {
 	return l.stamp(func(m *busy, e driver.Event) error {
-		if m.begun != 0 {
+		if m.begun.from != 0 {
 			return errors.New("it has begun already")
 		}
-		m.begun = e
+		m.begun = piece{unit: unit, from: e}
 		return nil
 	})
 }
@@ -38,11 +41,12 @@ func (l *lane) Begin() error {
 // End implements device.Timed.
 func (l *lane) End() error {
 	return l.stamp(func(m *busy, e driver.Event) error {
-		if m.begun == 0 {
+		if m.begun.from == 0 {
 			return errors.New("it has not begun")
 		}
-		m.pieces = append(m.pieces, piece{m.begun, e})
-		m.begun = 0
+		m.begun.to = e
+		m.pieces = append(m.pieces, m.begun)
+		m.begun = piece{}
 		return nil
 	})
 }
@@ -105,18 +109,21 @@ func (m *busy) count(clock driver.Clock) {
 		if err != nil {
 			return
 		}
-		m.sum += took
+		if m.sums == nil {
+			m.sums = map[int]time.Duration{}
+		}
+		m.sums[p.unit] += took
 		m.spare(p.from, p.to)
 		m.pieces = m.pieces[1:]
 	}
 }
 
 // Busy implements device.Timed.
-func (l *lane) Busy() time.Duration {
+func (l *lane) Busy(unit int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if clock, ok := l.b.dev.(driver.Clock); ok && l.tape == nil {
 		l.busy.count(clock)
 	}
-	return l.busy.sum
+	return l.busy.sums[unit]
 }

@@ -38,8 +38,8 @@ func TestLanesOnCard(t *testing.T) {
 		r := newLaneRig(t, cardBackend(kept, false), 4096)
 		l := r.lane(0)
 		d, x := l.(device.Timed), r.tensor()
-		r.check(errors.Join(d.Begin(), l.Run(add(x, x, x)), d.End(), r.b.Sync()))
-		if d.Busy() <= 0 {
+		r.check(errors.Join(d.Begin(1), l.Run(add(x, x, x)), d.End(), r.b.Sync()))
+		if d.Busy(1) <= 0 {
 			t.Error("a kernel took no time")
 		}
 	})

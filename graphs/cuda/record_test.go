@@ -141,7 +141,7 @@ func testNotRecorded(r *laneRig) {
 		{"a wait", "cuda: a wait: ", func() error { return l.Wait(device.Mark{Lane: 1, At: 1}) }},
 		{"a recording", "cuda: a recording: ", func() error { _, err := l.Record(func() error { return nil }); return err }},
 		{"a replay", "cuda: a replay: ", func() error { return l.Replay(nil) }},
-		{"a beginning", "cuda: time of work: ", timed.Begin},
+		{"a beginning", "cuda: time of work: ", func() error { return timed.Begin(1) }},
 		{"an end", "cuda: time of work: ", timed.End},
 	} {
 		var inside error
@@ -232,19 +232,22 @@ func testBusy(r *laneRig) {
 	x := r.tensor()
 	r.check(l.Run(add(x, x, x)))
 	for range 3 {
-		r.check(errors.Join(d.Begin(), l.Run(add(x, x, x)), l.Run(add(x, x, x)), d.End(), l.Run(add(x, x, x))))
+		r.check(errors.Join(d.Begin(1), l.Run(add(x, x, x)), l.Run(add(x, x, x)), d.End(), l.Run(add(x, x, x))))
 	}
-	r.check(d.Begin())
+	r.check(d.Begin(1))
 	r.read(l, x)
 	const piece = 3 * time.Microsecond // by the emulator's clock: two kernels and the end
-	if got := d.Busy(); got != 3*piece {
+	if got := d.Busy(1); got != 3*piece {
 		r.Errorf("busy for %v, not %v", got, 3*piece)
 	}
-	again := d.Begin()
+	if got := d.Busy(0); got != 0 {
+		r.Errorf("another unit was busy for %v", got)
+	}
+	again := d.Begin(1)
 	r.check(d.End())
 	r.read(l, x)
 	early := d.End()
-	if got := d.Busy(); got <= 3*piece {
+	if got := d.Busy(1); got <= 3*piece {
 		r.Errorf("busy for %v", got)
 	}
 	for want, err := range map[string]error{"cuda: time of work: it has begun already": again, "cuda: time of work: it has not begun": early} {
@@ -262,8 +265,8 @@ func testNoCapturer(r *laneRig) {
 	r.b.dev = unclocked{r.b.dev}
 	l, x := r.lane(0), r.tensor()
 	d := l.(device.Timed)
-	r.check(errors.Join(d.Begin(), l.Run(add(x, x, x)), d.End()))
-	if got := d.Busy(); got != 0 {
+	r.check(errors.Join(d.Begin(1), l.Run(add(x, x, x)), d.End()))
+	if got := d.Busy(1); got != 0 {
 		r.Errorf("busy for %v", got)
 	}
 	if _, err := l.(device.Recorder).Record(func() error { return nil }); !errors.Is(err, device.ErrNotRecorded) {

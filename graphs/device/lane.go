@@ -68,9 +68,10 @@ type Joiner interface {
 // Timed is a Lane that measures for how long its device works.
 type Timed interface {
 	Lane
-	// Begin and End stand around a piece of work: nothing waits for them.
-	Begin() error
+	// Begin and End stand around a piece of work, of the unit of that index: nothing
+	// waits for them.
+	Begin(unit int) error
 	End() error
-	// Busy is how long all pieces took that have come to their end.
-	Busy() time.Duration
+	// Busy is how long all pieces of a unit took that have come to their end.
+	Busy(unit int) time.Duration
 }

@@ -68,7 +68,7 @@ func (b *Late) Lane(n int) (device.Lane, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.lanes[n] == nil {
-		b.lanes[n] = &lane{b: b, n: n}
+		b.lanes[n] = &lane{b: b, n: n, busy: map[int]time.Duration{}}
 	}
 	switch l := b.lanes[n]; {
 	case b.opt.Records && b.opt.Timed:
@@ -146,8 +146,9 @@ type lane struct {
 	done  uint64 // items that are over; items holds those after them
 	queue uint64 // items queued so far
 	used  atomic.Bool
-	tape  *[]device.Call // what is being recorded
-	busy  time.Duration
+	tape  *[]device.Call        // what is being recorded
+	busy  map[int]time.Duration // by unit
+	unit  int                   // whose work is being done
 }
 
 // enter fails where another goroutine is at the lane.
@@ -196,7 +197,7 @@ func (l *lane) keep(c device.Call) error {
 }
 
 func (l *lane) compute(c *device.Call) error {
-	l.busy += time.Microsecond
+	l.busy[l.unit] += time.Microsecond
 	return l.b.Backend.Run(c)
 }
 
@@ -372,14 +373,16 @@ func (r recorder) Forget(what device.Recording) {
 type timer struct{ l *lane }
 
 // Begin implements device.Timed.
-func (timer) Begin() error { return nil }
+func (t timer) Begin(unit int) error {
+	return t.l.add(item{do: func() error { t.l.unit = unit; return nil }})
+}
 
 // End implements device.Timed.
 func (timer) End() error { return nil }
 
 // Busy implements device.Timed.
-func (t timer) Busy() time.Duration {
+func (t timer) Busy(unit int) time.Duration {
 	t.l.b.mu.Lock()
 	defer t.l.b.mu.Unlock()
-	return t.l.busy
+	return t.l.busy[unit]
 }
