@@ -103,6 +103,9 @@ var missing = []struct{ word, example string }{
 func (c *checker) wholeProgram() {
 	for _, m := range missing {
 		has := slices.ContainsFunc(c.root.file.Statements, func(s *dsl.Statement) bool { return s.Word.Text == m.word })
+		if m.word == "views" && len(c.viewUses) == 0 {
+			has = has && c.failed() // a list that is only named trains nothing
+		}
 		if !has && !c.meant[m.word] {
 			c.lacks(c.endOfFile(), m.word, "the program has no `%s`", m.word).help("for example:\n%s", m.example)
 		}
